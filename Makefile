@@ -1,0 +1,82 @@
+# Everything that is done with this repository. `make` alone lists it.
+# A fresh machine needs Python 3.11 or newer and make; the rest is fetched into .venv and web/node_modules.
+
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && exit; done; echo python3)
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+SOURCE ?=
+FILE ?=
+SPEED ?=
+PORT ?=
+DATA_DIR ?=
+UP_FLAGS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(FILE),--file "$(FILE)") $(if $(SPEED),--speed "$(SPEED)") \
+	$(if $(PORT),--port "$(PORT)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
+
+INSTALLED := .venv/.installed
+WEB_INSTALLED := web/node_modules/.installed
+WEB_BUILT := web/dist/index.html
+WEB_SOURCES := $(shell find web -path web/node_modules -prune -o -path web/dist -prune -o -path web/tests -prune -o -type f -print 2>/dev/null)
+SITE := $(if $(wildcard web/package.json),$(WEB_BUILT))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help up set-up test test-fast lint format generate bench lock clean
+
+help: ## List what there is
+	@echo "make up                          run the platform at http://localhost:8000 on a simulated feed"
+	@echo "make up SOURCE=jetstream         the same on Bluesky's live stream"
+	@echo "make up SOURCE=replay FILE=… SPEED=60 PORT=8080"
+	@echo
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null \
+		|| grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
+
+up: set-up ## Run the whole platform (SOURCE=, FILE=, SPEED=, PORT=, DATA_DIR=)
+	@exec $(BIN)/groundswell up $(UP_FLAGS)
+
+set-up: $(INSTALLED) $(SITE) ## Fetch and build all that is needed; costs nothing when done
+
+test: set-up ## Run every test
+	@exec $(BIN)/pytest
+
+test-fast: set-up ## Run the tests that take less than ten seconds each
+	@exec $(BIN)/pytest -m "not slow"
+
+lint: $(INSTALLED) ## Check format, style, types and the import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: $(INSTALLED) ## Bring everything into the house's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(INSTALLED) ## Make the files that come from env.schema.json and the list of metrics
+	@$(BIN)/groundswell env generate
+
+bench: set-up ## Measure: prints tables, writes bench/results/*.json
+	@exec $(BIN)/python -m bench
+
+lock: $(INSTALLED) ## Choose package versions anew (needs the network)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--all-extras --group dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--constraints requirements.lock requirements-bootstrap.in --output-file requirements-bootstrap.lock
+	@! grep -nE '://|^--(extra-)?index|^--find-links' requirements.lock requirements-bootstrap.lock
+
+clean: ## Remove what was fetched and built; recorded data in .groundswell stays
+	rm -rf .venv web/node_modules web/dist build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(INSTALLED): requirements.lock requirements-bootstrap.lock pyproject.toml scripts/set_up.py
+	@$(PYTHON) scripts/set_up.py
+	@touch $@
+
+$(WEB_INSTALLED): web/package-lock.json web/package.json | $(INSTALLED)
+	@$(PYTHON) scripts/timed.py "Installing the page's packages" web $(BIN)/npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(WEB_BUILT): $(WEB_SOURCES) $(WEB_INSTALLED)
+	@$(PYTHON) scripts/timed.py "Building the page" web $(BIN)/npm run --silent build
+	@touch $@

@@ -1,0 +1,1 @@
+"""What runs behind API Gateway, or under uvicorn on one machine."""

@@ -1,0 +1,64 @@
+"""How answers leave: JSON with an entity tag, and the listing shape that all lists share.
+
+Answers are encoded once, straight from plain values; the models in `models.py` describe them, and the tests hold every
+answer against its model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from fastapi import Request
+from starlette.responses import Response
+
+from groundswell.core.instants import rfc3339
+from groundswell.core.posts import Micros
+
+LIST_MAX_AGE_S = 2
+"""Long enough to absorb a crowd that polls, short enough that nobody notices."""
+STEADY_MAX_AGE_S = 60
+
+
+def json_answer(
+    request: Request,
+    body: Mapping[str, object],
+    *,
+    max_age_s: int = LIST_MAX_AGE_S,
+    as_of: Micros | None = None,
+    status_code: int = 200,
+) -> Response:
+    """`body` as JSON; 304 without a body where the client has it already.
+
+    `as_of` is added to the body but not to what the tag is made of: the same data a moment later is the same answer.
+    """
+    encoded = msgspec.json.encode(body)
+    tag = f'W/"{hashlib.blake2b(encoded, digest_size=12).hexdigest()}"'
+    headers = {"ETag": tag, "Cache-Control": f"public, max-age={max_age_s}", "Vary": "Accept, Accept-Encoding"}
+    if status_code == 200 and _is_known(tag, request.headers.getlist("if-none-match")):
+        return Response(status_code=304, headers=headers)
+    if as_of is not None:
+        separator = b"," if len(encoded) > 2 else b""
+        encoded = b'%b%b"as_of":"%b"}' % (encoded[:-1], separator, rfc3339(as_of).encode())
+    return Response(encoded, status_code=status_code, headers=headers, media_type="application/json")
+
+
+def list_answer(
+    request: Request,
+    data: Sequence[object],
+    *,
+    next_cursor: str | None,
+    as_of: Micros,
+    degraded: Iterable[str],
+    **more: object,
+) -> Response:
+    """The shape of every listing: `data`, `next_cursor`, `as_of`, `degraded`, and what is particular to one."""
+    body = {"data": data, "next_cursor": next_cursor, "degraded": sorted(set(degraded)), **more}
+    return json_answer(request, body, as_of=as_of)
+
+
+def _is_known(tag: str, given: Sequence[str]) -> bool:
+    """Weak comparison (RFC 9110, 13.1.2)."""
+    known = {value.strip().removeprefix("W/") for header in given for value in header.split(",")}
+    return "*" in known or tag.removeprefix("W/") in known

@@ -1,0 +1,160 @@
+"""What every request passes on its way in and out: limits, cross-origin rules, HEAD, and browser safety headers.
+
+One plain ASGI middleware, so that streams stay streams.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from functions.api.limits import RateLimiter, TrustedProxies
+from functions.api.problems import problem_response, unexpected
+from groundswell.errors import TooManyRequests
+from groundswell.metrics import Metrics
+from groundswell.ports import Clock
+
+log = logging.getLogger(__name__)
+
+HEAD_SCOPE_KEY: Final = "groundswell.head"
+"""Set in the scope of a GET whose body nobody will see."""
+
+API_PREFIX: Final = "/v1/"
+API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
+EXPOSED: Final = "ETag, Allow, RateLimit, RateLimit-Policy, Retry-After, Content-Disposition"
+ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-None-Match"
+ALLOWED_METHODS: Final = "GET, HEAD, POST, DELETE"
+PREFLIGHT_MAX_AGE_S: Final = 600
+
+
+class Edge:
+    """Wraps the application. `limiter` is None where requests are not counted."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        limiter: RateLimiter | None,
+        proxies: TrustedProxies,
+        cors_origins: Sequence[str],
+    ) -> None:
+        self._app = app
+        self._clock = clock
+        self._metrics = metrics
+        self._limiter = limiter
+        self._proxies = proxies
+        self._any_origin = "*" in cors_origins
+        self._origins = frozenset(cors_origins)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._clock.monotonic()
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._metrics.observe("http_request_seconds", self._clock.monotonic() - started)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        extra = self._cors(headers.get("origin"))
+        is_head = scope["method"] == "HEAD"
+        reply = _Reply(send, extra, self._metrics, is_head=is_head)
+        refusal = self._count(scope, headers, extra)
+        if refusal is None and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
+            refusal = self._preflight(extra)
+        if refusal is not None:
+            await refusal(scope, receive, reply)
+            return
+        if is_head:
+            scope = {**scope, "method": "GET", HEAD_SCOPE_KEY: True}
+        try:
+            await self._app(scope, receive, reply)
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            if reply.started:
+                # The status is out already; an aborted connection is the only honest end.
+                raise
+            await unexpected(scope["path"])(scope, receive, reply)
+
+    def _count(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> Response | None:
+        if self._limiter is None or not scope["path"].startswith(API_PREFIX):
+            return None
+        peer = scope["client"][0] if scope.get("client") else None
+        client = self._proxies.client_of(peer, headers.getlist("x-forwarded-for"))
+        allowance = self._limiter.take(client, self._clock.monotonic())
+        extra["RateLimit-Policy"] = self._limiter.policy
+        extra["RateLimit"] = f'"default";r={allowance.remaining};t={allowance.reset_s}'
+        if allowance.allowed:
+            return None
+        return problem_response(
+            TooManyRequests(
+                "This address has made too many requests: slow down, or read the WebSocket instead of polling.",
+                retry_after_s=allowance.retry_after_s,
+            ),
+            scope["path"],
+        )
+
+    def _cors(self, origin: str | None) -> dict[str, str]:
+        if self._any_origin:
+            return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": EXPOSED}
+        if not self._origins:
+            return {}
+        if origin in self._origins:
+            return {
+                "Access-Control-Allow-Origin": str(origin),
+                "Access-Control-Expose-Headers": EXPOSED,
+                "Vary": "Origin",
+            }
+        return {"Vary": "Origin"}
+
+    @staticmethod
+    def _preflight(cors: dict[str, str]) -> Response:
+        # Without Access-Control-Allow-Origin among `cors` this answer is a refusal, and browsers say so.
+        response = Response(status_code=204)
+        if "Access-Control-Allow-Origin" in cors:
+            response.headers["Access-Control-Allow-Methods"] = ALLOWED_METHODS
+            response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+            response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_MAX_AGE_S)
+        return response
+
+
+class _Reply:
+    """Counts the answer, adds the headers that every answer has, and keeps back the body of an answer to HEAD."""
+
+    def __init__(self, send: Send, extra: dict[str, str], metrics: Metrics, *, is_head: bool) -> None:
+        self._send = send
+        self._metrics = metrics
+        self._extra = extra
+        self._is_head = is_head
+        self._done = False
+        self.started = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.started = True
+            self._metrics.inc("http_requests_total", label=f"{message['status'] // 100}xx")
+            headers = MutableHeaders(scope=message)
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers.setdefault("Content-Security-Policy", API_POLICY)
+            headers.setdefault("Referrer-Policy", "no-referrer")
+            headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+            for name, value in self._extra.items():
+                if name == "Vary":
+                    headers.add_vary_header(value)
+                else:
+                    headers[name] = value
+            await self._send(message)
+        elif message["type"] != "http.response.body" or not self._is_head:
+            await self._send(message)
+        elif not self._done:
+            self._done = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})

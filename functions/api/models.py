@@ -1,0 +1,305 @@
+"""The shape of every answer, for OpenAPI and for the tests that hold the answers against it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from functions.api.parameters import ENTITY, Kind, Stage
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-07-04T14:38:06Z"])]
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Listed(Answer):
+    next_cursor: Annotated[
+        str | None, Field(description="Give it back as `cursor` for the next page; null at the end.")
+    ]
+    as_of: Annotated[Time, Field(description="The database's time of this answer.")]
+    degraded: Annotated[
+        list[str], Field(description="Short words for what is missing or behind; empty when all is well.")
+    ]
+
+
+class Problem(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: Annotated[int, Field(ge=400, le=599)]
+    detail: Annotated[str, Field(description="What happened, what it means, what to do.")]
+    instance: str
+    field: Annotated[str | None, Field(description="The part of the request at fault, where one is.")] = None
+
+
+class Entity(Answer):
+    key: Annotated[str, Field(examples=["ticker:BTC"])]
+    kind: Kind
+    name: Annotated[str, Field(examples=["BTC"])]
+    display: Annotated[str, Field(examples=["$BTC"])]
+
+
+class Post(Answer):
+    id: Annotated[str, Field(examples=["at://did:plc:abc/app.bsky.feed.post/3k"])]
+    source: str
+    author: str
+    text: str
+    lang: str | None
+    created_at: Annotated[Time | None, Field(description="What the author claims: untrusted.")]
+    event_time: Annotated[Time, Field(description="The source's clock: what momentum counts by.")]
+    entities: list[Entity]
+    reply_to: str | None
+    quote_of: str | None
+    url: Annotated[str | None, Field(description="Where a person can read the post.")]
+
+
+class PostAnswer(Answer):
+    data: Post
+    as_of: Time
+
+
+class PostList(Listed):
+    data: list[Post]
+
+
+class SearchHit(Answer):
+    post: Post
+    score: float
+    ranks: Annotated[dict[str, int] | None, Field(description="With `explain`: the rank that each leg gave.")] = None
+
+
+class SearchList(Listed):
+    data: list[SearchHit]
+    legs: Annotated[list[str], Field(description="The legs that ran, of `lexical` and `semantic`.")]
+
+
+class Momentum(Answer):
+    entity: Annotated[str, Field(examples=["ticker:BTC"])]
+    kind: Kind
+    name: str
+    display: str
+    as_of: Time
+    stage: Stage
+    stage_since: Time
+    mentions: Annotated[int, Field(description="Mentions in the last 15 minutes.")]
+    authors: Annotated[int, Field(description="Distinct authors in the last 15 minutes.")]
+    velocity: Annotated[float, Field(description="Mentions a minute over the last 5 observed minutes.")]
+    acceleration: Annotated[float, Field(description="Mentions a minute, a minute.")]
+    surprise: Annotated[float, Field(description="Against the entity's own history.")]
+    score: Annotated[float, Field(description="0 to 1.")]
+    sparkline: Annotated[
+        list[float | None],
+        Field(description="Mentions a minute over the last 30 minutes, oldest first; null where nothing was observed."),
+    ]
+
+
+class MomentumList(Listed):
+    data: list[Momentum]
+
+
+class Bucket(Answer):
+    time: Annotated[Time, Field(description="Start of the bucket.")]
+    mentions: Annotated[int | None, Field(description="Null where nothing was observed.")]
+    authors: Annotated[int | None, Field(description="Distinct within the bucket.")]
+    rate: Annotated[float | None, Field(description="Mentions per observed minute.")]
+    coverage: Annotated[float, Field(ge=0, le=1, description="The observed part of what has passed of the bucket.")]
+
+
+class Gap(Answer):
+    id: int
+    source: str
+    cause: str
+    detail: str
+    started_at: Annotated[Time, Field(description="Event time: the last instant that was seen.")]
+    ended_at: Annotated[Time | None, Field(description="Event time: the first instant seen again; null while open.")]
+    backfilled: Annotated[bool, Field(description="Whether the source sent later what was missed.")]
+    opened_at: Time
+    closed_at: Time | None
+
+
+class SeriesConfig(Answer):
+    entity: str
+    window: str
+    bucket: str
+    window_s: int
+    bucket_s: int
+    since: Time
+    until: Time
+
+
+class SeriesAnswer(Answer):
+    current: Annotated[Momentum | None, Field(description="Null while the entity has no momentum.")]
+    data: Annotated[list[Bucket], Field(description="Oldest first.")]
+    gaps: Annotated[list[Gap], Field(description="Those that overlap the window, oldest first.")]
+    config: SeriesConfig
+    as_of: Time
+    degraded: list[str]
+
+
+class Insight(Answer):
+    id: int
+    kind: str
+    title: str
+    body: str
+    entities: list[str]
+    post_ids: list[str]
+    model: Annotated[str | None, Field(description="Null: extractive, no model took part.")]
+    created_at: Time
+
+
+class InsightList(Listed):
+    data: list[Insight]
+
+
+class Alert(Answer):
+    id: int
+    rule_id: Annotated[int | None, Field(description="Null once the rule was deleted.")]
+    entity: str
+    kind: Kind
+    name: str
+    display: str
+    stage: Stage
+    score: float
+    at: Time
+    evidence: dict[str, Any]
+
+
+class AlertList(Listed):
+    data: list[Alert]
+
+
+class Rule(Answer):
+    id: int
+    entity: Annotated[str | None, Field(description="Null: any entity.")]
+    kind: Annotated[Kind | None, Field(description="Null: any kind.")]
+    stage: Stage
+    min_score: float
+    created_at: Time
+
+
+class RuleAnswer(Answer):
+    data: Rule
+
+
+class RuleList(Listed):
+    data: list[Rule]
+
+
+class RuleDraft(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    entity: Annotated[
+        str | None,
+        Field(
+            pattern=ENTITY,
+            description="Only this entity, such as `$BTC`.",
+            examples=["$BTC"],
+        ),
+    ] = None
+    kind: Annotated[Kind | None, Field(description="Only entities of this kind.")] = None
+    stage: Annotated[Stage, Field(description="The stage that fires the alert when it is reached.")] = "rising"
+    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class GapList(Listed):
+    data: list[Gap]
+
+
+class BroadcastFrame(Answer):
+    v: Literal[1]
+    type: str
+    seq: Annotated[int | None, Field(description="Null on all but the last part of an event that was sent in parts.")]
+    ts: Time
+    live: bool
+    data: dict[str, Any]
+
+
+class EventList(Listed):
+    data: list[BroadcastFrame]
+    oldest_cursor: Annotated[str, Field(description="The earliest `cursor` from which nothing is missing.")]
+    newest_cursor: Annotated[str, Field(description="The cursor of the newest event.")]
+    truncated: Annotated[
+        bool, Field(description="Whether events after `cursor` are not kept any more: read the listings afresh.")
+    ]
+
+
+class SourceTotal(Answer):
+    source: str
+    posts: int
+    since: Time | None
+
+
+class SourceMinute(Answer):
+    source: str
+    time: Time
+    posts: Annotated[int | None, Field(description="Null where the minute was not watched.")]
+    coverage: Annotated[float, Field(ge=0, le=1)]
+
+
+class Totals(Answer):
+    posts: int
+    entities: Annotated[int, Field(description="Entities with momentum now.")]
+    alerts: int
+    insights: int
+    events: Annotated[int, Field(description="`seq` of the newest broadcast event.")]
+
+
+class StatsAnswer(Answer):
+    totals: Totals
+    sources: list[SourceTotal]
+    minutes: Annotated[list[SourceMinute], Field(description="Posts a minute by source, oldest first.")]
+    as_of: Time
+    degraded: list[str]
+
+
+class SourceCondition(Answer):
+    source: str
+    state: Literal["live", "catching-up", "stale", "disconnected", "stopped"]
+    age_s: Annotated[float | None, Field(description="Seconds since anything of it was stored.")]
+    lag_s: Annotated[float | None, Field(description="Seconds that its event time is behind the present.")]
+    covered_until: Time | None
+    gap: Annotated[Gap | None, Field(description="The open one.")]
+
+
+class ComponentCondition(Answer):
+    component: str
+    state: str
+    why: str | None
+    since: Time
+    updated_at: Time
+    detail: dict[str, Any]
+
+
+class StatusAnswer(Answer):
+    version: str
+    sources: list[SourceCondition]
+    components: list[ComponentCondition]
+    as_of: Time
+    degraded: list[str]
+
+
+class Alive(Answer):
+    status: Literal["alive"]
+    version: str
+
+
+class Check(Answer):
+    name: str
+    ok: bool
+    why: str | None
+
+
+class Ready(Answer):
+    status: Literal["ready"]
+    version: str
+    checks: list[Check]
+
+
+class SiteConfig(Answer):
+    apiUrl: str  # noqa: N815 - the site's own spelling
+    wsUrl: str  # noqa: N815 - the site's own spelling
+    version: str

@@ -1,0 +1,54 @@
+"""`/v1/insights`: what the agents made of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from functions.api import models
+from functions.api.answers import list_answer
+from functions.api.parameters import EntityFilter, Limit, accepts, entity_key, parse_cursor
+from functions.api.services import Given
+from groundswell.core.instants import rfc3339
+from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
+
+router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
+
+
+@router.get("/v1/insights", response_model=models.InsightList)
+async def list_insights(
+    *,
+    request: Request,
+    api: Given,
+    kind: Annotated[Literal["pulse", "explain", "digest"] | None, Query(description="Only this kind.")] = None,
+    entity: EntityFilter = None,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=TIME_CURSOR)] = None,
+) -> Response:
+    """Insights, newest first, each with the posts that it rests on."""
+    after = parse_cursor(decode_time_cursor, cursor)
+    key = None if entity is None else entity_key(entity)
+    rows = await api.services.reads.insights(limit + 1, after, kind=kind, entity=key)
+    status, now = await api.condition.status(), await api.condition.now()
+    page = rows[:limit]
+    return list_answer(
+        request,
+        [
+            {
+                "id": row.id,
+                "kind": row.kind,
+                "title": row.title,
+                "body": row.body,
+                "entities": row.entities,
+                "post_ids": row.post_ids,
+                "model": row.model,
+                "created_at": rfc3339(row.created_at),
+            }
+            for row in page
+        ],
+        next_cursor=encode_time_cursor(page[-1].created_at, page[-1].id) if len(rows) > limit else None,
+        as_of=now,
+        degraded=status.degraded,
+    )

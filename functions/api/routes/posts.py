@@ -1,0 +1,64 @@
+"""`/v1/posts`: what was said, newest first."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from starlette.responses import Response
+
+from functions.api import models
+from functions.api.answers import STEADY_MAX_AGE_S, json_answer, list_answer
+from functions.api.parameters import PRINTABLE, Limit, PostFilters, accepts, parse_cursor
+from functions.api.services import Given
+from groundswell.core.frames import post_json
+from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
+from groundswell.errors import NotFound
+
+router = APIRouter(tags=["posts"], dependencies=[Depends(accepts("application/json"))])
+
+
+@router.get("/v1/posts", response_model=models.PostList)
+async def list_posts(
+    *,
+    request: Request,
+    api: Given,
+    filters: PostFilters,
+    limit: Limit = 50,
+    cursor: Annotated[str | None, Query(pattern=TIME_CURSOR)] = None,
+) -> Response:
+    """Posts that pass the filters, newest first. Pages do not shift while new posts arrive."""
+    after = parse_cursor(decode_time_cursor, cursor)
+    rows = await api.services.reads.posts(filters, limit + 1, after)
+    status, now = await api.condition.status(), await api.condition.now()
+    page = rows[:limit]
+    more = len(rows) > limit
+    return list_answer(
+        request,
+        [post_json(row.post) for row in page],
+        next_cursor=encode_time_cursor(page[-1].post.event_time, page[-1].pk) if more else None,
+        as_of=now,
+        degraded=status.degraded,
+    )
+
+
+@router.get("/v1/posts/{id:path}", response_model=models.PostAnswer)
+async def read_post(
+    request: Request,
+    api: Given,
+    id: Annotated[
+        str,
+        Path(
+            description="The post's id, as it is or URL-encoded.",
+            max_length=1024,
+            pattern=PRINTABLE,
+            examples=["at://did:plc:abc/app.bsky.feed.post/3k"],
+        ),
+    ],
+) -> Response:
+    """One post by its id."""
+    found = await api.services.reads.post(id)
+    if found is None:
+        raise NotFound("There is no such post: it was never seen, was deleted, or has moved to the archive.")
+    now = await api.condition.now()
+    return json_answer(request, {"data": post_json(found.post)}, as_of=now, max_age_s=STEADY_MAX_AGE_S)

@@ -1,0 +1,79 @@
+"""What the routes work with, and the state that is refreshed in the background of requests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.health import Part, Probe
+from groundswell.metrics import Metrics
+from groundswell.ports import AlertRules, Clock, Hub, KeyStore, ReadStore, Searcher, Status
+
+STATUS_TTL_S = 2.0
+"""How long an answer about the platform's condition is reused for the `degraded` of every listing."""
+
+
+@dataclass(frozen=True)
+class ApiServices:
+    """The parts that the API runs on. `wiring` brings them; tests bring their own."""
+
+    reads: ReadStore
+    search: Searcher
+    rules: AlertRules
+    keys: KeyStore
+    clock: Clock
+    schema_version: str
+    """The oldest schema that this build works with."""
+    hub: Hub | None = None
+    """None where WebSockets are held elsewhere, as on AWS."""
+    metrics: Metrics = field(default_factory=Metrics)
+    probes: Mapping[Part, Probe] = field(default_factory=dict[Part, Probe])
+    """What `/readyz` asks besides Postgres and its schema."""
+
+
+class Condition:
+    """The platform's condition, read at most every `STATUS_TTL_S`, and the database's time in between."""
+
+    def __init__(self, reads: ReadStore, clock: Clock) -> None:
+        self._reads = reads
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._status: Status | None = None
+        self._read_at = float("-inf")
+
+    async def status(self) -> Status:
+        """Raises `StoreUnavailable`."""
+        if self._status is None or self._clock.monotonic() - self._read_at >= STATUS_TTL_S:
+            async with self._lock:
+                if self._status is None or self._clock.monotonic() - self._read_at >= STATUS_TTL_S:
+                    status = await self._reads.status()
+                    self._read_at = self._clock.monotonic()
+                    self._status = status
+        return self._status
+
+    async def now(self) -> Micros:
+        """The database's time, carried on by this process's monotonic clock. Raises `StoreUnavailable`."""
+        status = await self.status()
+        return status.as_of + round((self._clock.monotonic() - self._read_at) * MICROS_PER_SECOND)
+
+
+@dataclass(frozen=True)
+class Api:
+    """What a route is given."""
+
+    services: ApiServices
+    condition: Condition
+    version: str
+
+
+async def api_of(connection: HTTPConnection) -> Api:
+    return cast(Api, connection.app.state.api)
+
+
+Given = Annotated[Api, Depends(api_of)]

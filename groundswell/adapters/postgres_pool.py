@@ -1,0 +1,128 @@
+"""The one way to reach Postgres: a bounded pool, and a connection whose failures have names.
+
+A pool has a size, a limit on how long a caller waits for a connection, and a statement timeout that the
+server enforces. Every adapter borrows through `connection`, so that "exhausted", "unreachable" and "took too
+long" are told apart once, here, and not in every query.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
+
+from groundswell.errors import QueryTimeout, StoreUnavailable
+
+Connection: TypeAlias = AsyncConnection[TupleRow]
+Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+RECONNECT_GIVE_UP_S = 5.0
+"""How long the pool retries a lost connection unasked; after that, the next caller starts a new attempt."""
+
+IDLE_CLOSE_S = 300.0
+LIFETIME_S = 1800.0
+"""Connections are renewed this often, so that a failover or a rotated password is picked up."""
+
+_UNAVAILABLE = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+)
+
+
+async def open_pool(
+    url: str,
+    *,
+    size: int,
+    wait_s: float,
+    statement_timeout_s: float,
+    application_name: str,
+) -> Pool:
+    """Open a pool of at most `size` connections. Returns at once, even while Postgres is down.
+
+    Sessions are in UTC, inside a transaction (autocommit off), and cancelled by the server after
+    `statement_timeout_s`. A caller waits at most `wait_s` for a free connection. Close the pool with
+    `await pool.close()`.
+
+    Raises:
+        StoreUnavailable: `url` is not a connection string that Postgres understands.
+    """
+    try:
+        parameters = conninfo_to_dict(url)
+    except psycopg.ProgrammingError as error:
+        raise StoreUnavailable(
+            f"The database URL cannot be read: {error}. Write it as postgresql://user:password@host:5432/name."
+        ) from error
+    options = f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)} -c timezone=UTC"
+    pool: Pool = AsyncConnectionPool(
+        url,
+        kwargs={
+            "application_name": application_name,
+            "options": f"{parameters.get('options') or ''} {options}".strip(),
+            "connect_timeout": max(2, math.ceil(wait_s)),
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+        },
+        min_size=min(1, size),
+        max_size=size,
+        timeout=wait_s,
+        check=AsyncConnectionPool.check_connection,
+        max_idle=IDLE_CLOSE_S,
+        max_lifetime=LIFETIME_S,
+        reconnect_timeout=RECONNECT_GIVE_UP_S,
+        name=application_name,
+        open=False,
+    )
+    await pool.open(wait=False)
+    return pool
+
+
+@asynccontextmanager
+async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
+    """Borrow a connection for one transaction: committed at the end of the block, rolled back if it raises.
+
+    Raises:
+        QueryTimeout: a statement ran past the pool's statement timeout and was cancelled.
+        StoreUnavailable: no connection came free in time, Postgres cannot be reached, or it went away.
+    """
+    try:
+        async with pool.connection() as borrowed:
+            yield borrowed
+    except PoolTimeout as error:
+        raise StoreUnavailable(_no_connection(pool)) from error
+    except (PoolClosed, TooManyRequests) as error:
+        raise StoreUnavailable(f"The database pool takes no more work: {error}.") from error
+    except psycopg.errors.QueryCanceled as error:
+        raise QueryTimeout(
+            "A statement ran past its time limit and was cancelled; nothing was changed. "
+            "Narrow the request, or raise GROUNDSWELL_DATABASE_STATEMENT_TIMEOUT_S."
+        ) from error
+    except _UNAVAILABLE as error:
+        raise StoreUnavailable(
+            f"The database connection failed: {_first_line(error)}. Nothing of this transaction was stored; "
+            "it can be repeated once the database answers."
+        ) from error
+
+
+def _no_connection(pool: Pool) -> str:
+    stats: dict[str, Any] = pool.get_stats()
+    open_now = stats.get("pool_size", 0)
+    waited = f"No database connection came free within {pool.timeout:g} s"
+    if open_now >= pool.max_size and not stats.get("connections_errors", 0):
+        return (
+            f"{waited}: all {pool.max_size} are in use. Retry shortly; if it persists, raise "
+            "GROUNDSWELL_DATABASE_POOL_SIZE or look for slow queries."
+        )
+    return f"{waited} ({open_now} of {pool.max_size} open). Check that Postgres runs and can be reached."
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).rstrip(".")

@@ -1,0 +1,297 @@
+"""The write side of Postgres: one transaction for each batch, and the gaps, events and reports around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from psycopg import AsyncCursor
+
+from groundswell.adapters.postgres_pool import Pool, connection
+from groundswell.core.coverage import advance
+from groundswell.core.deltas import CountDeltas, Counted, count_deltas
+from groundswell.core.instants import rfc3339
+from groundswell.core.posts import Deleted, Micros, Post
+from groundswell.ports import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
+from groundswell.sql import queries
+
+SQL = queries("store")
+
+POSTS_PER_EVENT = 40
+"""Keeps a `posts.new` frame of ordinary posts under the 32 KB that API Gateway carries."""
+
+_LIST_SEPARATOR = "\x1f"
+_NO_DATA = msgspec.Raw(b"{}")
+
+Cursor: TypeAlias = AsyncCursor[tuple[Any, ...]]
+
+
+class PostgresStore:
+    """`ports.PostStore` over a connection pool. Every method raises `StoreUnavailable` when Postgres is away."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def now(self) -> Micros:
+        async with connection(self._pool) as conn:
+            return await _scalar(await conn.execute(SQL["now"]))
+
+    async def resume_point(self, source: str) -> ResumePoint:
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["resume_point"], {"source": source})).fetchone()
+        return ResumePoint(cursor=None, covered_until=None) if row is None else ResumePoint(*row)
+
+    async def commit(self, batch: Batch) -> Committed:
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            await cur.execute(SQL["lock_source"], {"source": batch.source})
+            locked = await cur.fetchone()
+            assert locked is not None, "lock_source always returns its row"
+            covered_until: Micros | None = locked[1]
+
+            created = await _insert(cur, batch)
+            added = [_counted(stored.post) for stored in created]
+            removed: list[Counted] = []
+            edits = await _edit(cur, batch, {stored.post.id for stored in created})
+            for before, after in edits:
+                removed.append(before)
+                added.append(after)
+            gone = await _delete(cur, batch)
+            removed.extend(counted for _, counted in gone)
+
+            await _count(cur, batch.source, count_deltas(added, removed))
+            await _cover(cur, batch, covered_until)
+            await cur.execute(
+                SQL["advance_cursor"],
+                {"source": batch.source, "cursor": batch.cursor, "covered_until": batch.covered_until},
+            )
+            events = await _announce(cur, batch, created, [post_id for post_id, _ in gone])
+        return Committed(
+            created=created,
+            updated=len(edits),
+            deleted=len(gone),
+            duplicates=len(batch.posts) - len(created) - len(edits),
+            events=events,
+        )
+
+    async def open_gap(self, source: str, cause: GapCause, started_at: Micros, detail: str) -> Event | None:
+        values = {"source": source, "cause": cause, "started_at": started_at, "detail": detail}
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            await cur.execute(SQL["open_gap"], values)
+            row = await cur.fetchone()
+            if row is None:
+                return None
+            gap = {
+                "id": row[0],
+                "source": source,
+                "cause": cause,
+                "detail": detail,
+                "started_at": rfc3339(row[1]),
+            }
+            gap |= {"ended_at": None, "backfilled": False}
+            return (await append(cur, [EventDraft("gap", _json(gap))]))[0]
+
+    async def close_gap(self, source: str, resumed_at: Micros, *, backfilled: bool) -> Event | None:
+        values = {"source": source, "ended_at": resumed_at, "backfilled": backfilled}
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            await cur.execute(SQL["close_gap"], values)
+            row = await cur.fetchone()
+            if row is None:
+                return None
+            gap_id, cause, detail, started_at, ended_at = row
+            gap = {"id": gap_id, "source": source, "cause": cause, "detail": detail}
+            gap |= {
+                "started_at": rfc3339(started_at),
+                "ended_at": rfc3339(ended_at),
+                "backfilled": backfilled,
+            }
+            return (await append(cur, [EventDraft("gap", _json(gap))]))[0]
+
+    async def append_events(self, drafts: Sequence[EventDraft]) -> Sequence[Event]:
+        if not drafts:
+            return []
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            return await append(cur, drafts)
+
+    async def report(self, component: str, state: str, detail: Mapping[str, object]) -> None:
+        values = {"component": component, "state": state, "detail": msgspec.json.encode(detail).decode()}
+        async with connection(self._pool) as conn:
+            await conn.execute(SQL["report_component"], values)
+
+    async def forget_events(self, keep_s: float, limit: int) -> int:
+        """Delete up to `limit` broadcast frames older than `keep_s` by the database's clock; answers how many."""
+        async with connection(self._pool) as conn:
+            return (await conn.execute(SQL["forget_events"], {"keep_s": keep_s, "limit": limit})).rowcount
+
+
+async def _insert(cur: Cursor, batch: Batch) -> list[StoredPost]:
+    posts = batch.posts
+    if not posts:
+        return []
+    columns = {
+        "source": batch.source,
+        "id": [p.id for p in posts],
+        "author": [p.author for p in posts],
+        "text": [p.text for p in posts],
+        "lang": [p.lang for p in posts],
+        "created_at": [p.created_at for p in posts],
+        "event_time": [p.event_time for p in posts],
+        "rev": [p.rev for p in posts],
+        "entities": [_LIST_SEPARATOR.join(p.entities) for p in posts],
+        "reply_to": [p.reply_to for p in posts],
+        "quote_of": [p.quote_of for p in posts],
+    }
+    await cur.execute(SQL["insert_posts"], columns)
+    by_id = {p.id: p for p in posts}
+    return [StoredPost(pk, by_id[post_id]) for pk, post_id in await cur.fetchall()]
+
+
+async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Counted, Counted]]:
+    """Apply what is newer than the stored revision; answers what each edit counted before and counts now."""
+    known = {p.id: p for p in batch.posts if p.id not in created}
+    if not known:
+        return []
+    await cur.execute(SQL["lock_older_revisions"], {"id": list(known), "rev": [p.rev for p in known.values()]})
+    rows = await cur.fetchall()
+    if not rows:
+        return []
+    newer = [known[row[1]] for row in rows]
+    await cur.execute(
+        SQL["update_posts"],
+        {
+            "pk": [row[0] for row in rows],
+            "text": [p.text for p in newer],
+            "lang": [p.lang for p in newer],
+            "rev": [p.rev for p in newer],
+            "entities": [_LIST_SEPARATOR.join(p.entities) for p in newer],
+            "reply_to": [p.reply_to for p in newer],
+            "quote_of": [p.quote_of for p in newer],
+        },
+    )
+    return [
+        (Counted(author, tuple(entities), event_time), Counted(author, post.entities, event_time))
+        for (_, _, author, entities, event_time), post in zip(rows, newer, strict=True)
+    ]
+
+
+async def _delete(cur: Cursor, batch: Batch) -> list[tuple[str, Counted]]:
+    rows: list[tuple[Any, ...]] = []
+    single = {d.id: d for d in batch.deletes if d.id is not None}
+    if single:
+        await cur.execute(SQL["delete_posts"], {"id": list(single), "rev": [d.rev for d in single.values()]})
+        rows += await cur.fetchall()
+    accounts = _last_by_author(d for d in batch.deletes if d.id is None)
+    if accounts:
+        await cur.execute(
+            SQL["delete_authors"],
+            {
+                "source": batch.source,
+                "author": list(accounts),
+                "cause": [d.cause for d in accounts.values()],
+                "until": [d.event_time for d in accounts.values()],
+            },
+        )
+        rows += await cur.fetchall()
+    return [
+        (post_id, Counted(author, tuple(entities), event_time)) for _, post_id, author, entities, event_time in rows
+    ]
+
+
+def _last_by_author(deletes: Iterable[Deleted]) -> dict[str, Deleted]:
+    last: dict[str, Deleted] = {}
+    for deleted in deletes:
+        known = last.get(deleted.author)
+        if known is None or known.event_time <= deleted.event_time:
+            last[deleted.author] = deleted
+    return last
+
+
+async def _count(cur: Cursor, source: str, deltas: CountDeltas) -> None:
+    # Sorted, so that two writers always take row locks in the same order.
+    more = sorted((key, n) for key, n in deltas.mentions.items() if n > 0)
+    less = sorted((key, -n) for key, n in deltas.mentions.items() if n < 0)
+    if more:
+        await cur.execute(SQL["add_mentions"], _mention_columns(source, more))
+    if less:
+        columns = _mention_columns(source, less)
+        for name in ("subtract_from_authors", "drop_spent_authors", "drop_spent_counts"):
+            await cur.execute(SQL[name], columns)
+    if deltas.posts:
+        totals = sorted(deltas.posts.items())
+        await cur.execute(
+            SQL["add_totals"],
+            {"source": source, "minute": [m for m, _ in totals], "n": [n for _, n in totals]},
+        )
+
+
+def _mention_columns(source: str, rows: list[tuple[tuple[str, Micros, str], int]]) -> dict[str, Any]:
+    return {
+        "source": source,
+        "entity": [entity for (entity, _, _), _ in rows],
+        "minute": [minute for (_, minute, _), _ in rows],
+        "author": [author for (_, _, author), _ in rows],
+        "n": [n for _, n in rows],
+    }
+
+
+async def _cover(cur: Cursor, batch: Batch, covered_until: Micros | None) -> None:
+    seconds = advance(covered_until, batch.covered_from, batch.covered_until)
+    if seconds:
+        await cur.execute(
+            SQL["add_coverage"],
+            {"source": batch.source, "minute": list(seconds), "seconds": list(seconds.values())},
+        )
+
+
+async def _announce(cur: Cursor, batch: Batch, created: Sequence[StoredPost], deleted: Sequence[str]) -> list[Event]:
+    """Store the broadcast frames of a batch as the last thing in its transaction: the lock on them is short."""
+    chunks = [created[i : i + POSTS_PER_EVENT] for i in range(0, len(created), POSTS_PER_EVENT)]
+    drafts = [EventDraft("posts.new", _NO_DATA, batch.live) for _ in chunks]
+    pks = [",".join(str(stored.pk) for stored in chunk) for chunk in chunks]
+    posts = [tuple(stored.post for stored in chunk) for chunk in chunks]
+    for i in range(0, len(deleted), 200):
+        drafts.append(EventDraft("posts.deleted", _json({"ids": deleted[i : i + 200]}), batch.live))
+        pks.append("")
+        posts.append(())
+    return await append(cur, drafts, pks, posts) if drafts else []
+
+
+async def append(
+    cur: Cursor,
+    drafts: Sequence[EventDraft],
+    pks: Sequence[str] | None = None,
+    posts: Sequence[tuple[Post, ...]] | None = None,
+) -> list[Event]:
+    """Store frames for broadcast and catch-up. Call it last in a transaction: it takes the lock on `seq`.
+
+    `pks` holds, for each frame, the posts it carries as comma-separated keys; `posts` the same as values.
+    """
+    await cur.execute(SQL["lock_events"])
+    await cur.execute(
+        SQL["append_events"],
+        {
+            "type": [d.type for d in drafts],
+            "live": [d.live for d in drafts],
+            "data": [bytes(d.data).decode() for d in drafts],
+            "pks": list(pks or [""] * len(drafts)),
+        },
+    )
+    rows = await cur.fetchall()
+    return [
+        Event(seq=seq, ts=ts, type=d.type, live=d.live, data=d.data, posts=carried)
+        for (seq, ts), d, carried in zip(rows, drafts, posts or [()] * len(drafts), strict=True)
+    ]
+
+
+def _counted(post: Post) -> Counted:
+    return Counted(post.author, post.entities, post.event_time)
+
+
+def _json(value: object) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(value))
+
+
+async def _scalar(cur: Cursor) -> Any:
+    row = await cur.fetchone()
+    assert row is not None
+    return row[0]

@@ -1,0 +1,219 @@
+"""The vector index on anything that speaks Qdrant's REST API: a cloud cluster, a server, the embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from groundswell.errors import VectorIndexUnavailable
+from groundswell.ports import Hit, SearchFilters, Space, VectorPoint
+
+if TYPE_CHECKING:
+    from qdrant_client import AsyncQdrantClient, models
+
+IN_MEMORY = ":memory:"
+"""As `url`: qdrant-client's own in-process imitation, for tests and experiments."""
+
+KEYWORD_FIELDS = ("entities", "author", "lang", "source")
+TIME_FIELD = "event_time"
+"""Whole microseconds: exact as the 64-bit floats that range filters are written in, until the year 2255."""
+
+MAX_POINTS_PER_REQUEST = 1_000
+SEARCH_EF = 256
+"""Candidates that a graph index keeps in view. Measured against the default of 100, at 50,000 posts: 96% instead of 92%
+of the true nearest 50, in 0.6 ms instead of 0.4."""
+MAX_CONNECTIONS = 16
+KEEP_ALIVE_S = 30.0
+"""Shorter than servers keep an idle connection, so that no request meets one that is just being closed."""
+_VECTOR_DIGITS = 5
+"""Decimals sent for each number of a unit vector: cosines move by less than 0.0001, and the body shrinks by half."""
+
+
+class QdrantIndex:
+    """`ports.VectorIndex` over qdrant-client's asynchronous REST client.
+
+    The client is imported at first use, in a thread: it takes a second. Every method raises
+    `VectorIndexUnavailable`, whose message tells a refused key from a server that does not answer.
+
+    Args:
+        url: `http://…` or `https://…` (port 6333 where none is given), or `:memory:`.
+        timeout_s: for each request.
+    """
+
+    def __init__(
+        self, url: str, *, api_key: str | None = None, collection: str = "posts", timeout_s: float = 10.0
+    ) -> None:
+        self.url = url
+        self.collection = collection
+        self._api_key = api_key
+        self._timeout_s = timeout_s
+        self._client: AsyncQdrantClient | None = None
+        self._opening = asyncio.Lock()
+        self._encoder = msgspec.json.Encoder()
+
+    async def ensure(self, space: Space) -> None:
+        """Create the collection, the space and the payload indexes where they are missing. Idempotent."""
+        async with self._connected() as (client, models):
+            vectors = {space.name: models.VectorParams(size=space.dimensions, distance=models.Distance.COSINE)}
+            if not await client.collection_exists(self.collection):
+                await client.create_collection(self.collection, vectors_config=vectors)
+            existing = await client.get_collection(self.collection)
+            await self._ensure_space(client, space, existing)
+            await self._ensure_payload_indexes(client, existing)
+
+    async def _ensure_space(self, client: AsyncQdrantClient, space: Space, existing: models.CollectionInfo) -> None:
+        from qdrant_client import models
+
+        present = existing.config.params.vectors
+        known = present.get(space.name) if isinstance(present, dict) else None
+        if known is None:
+            dense = models.DenseVectorConfig(size=space.dimensions, distance=models.Distance.COSINE)
+            await client.create_vector_name(self.collection, space.name, models.DenseVectorNameConfig(dense=dense))
+        elif known.size != space.dimensions:
+            raise VectorIndexUnavailable(
+                f"The collection {self.collection} holds {space.name} with {known.size} dimensions, and this model "
+                f"makes {space.dimensions}. Choose another collection name; the posts are indexed again from Postgres."
+            )
+
+    async def _ensure_payload_indexes(self, client: AsyncQdrantClient, existing: models.CollectionInfo) -> None:
+        from qdrant_client import models
+
+        if self.url == IN_MEMORY:  # it filters without indexes, and warns when it is asked for one
+            return
+        schemas: dict[str, models.PayloadSchemaType | models.IntegerIndexParams] = {}
+        for field in KEYWORD_FIELDS:
+            schemas[field] = models.PayloadSchemaType.KEYWORD
+        integer = models.IntegerIndexType.INTEGER
+        schemas[TIME_FIELD] = models.IntegerIndexParams(type=integer, lookup=False, range=True)
+        for field, schema in schemas.items():
+            if field not in existing.payload_schema:
+                await client.create_payload_index(self.collection, field, field_schema=schema, wait=True)
+
+    async def upsert(self, space: Space, points: Sequence[VectorPoint]) -> None:
+        """Stored durably on return: every write waits for the engine to have applied it."""
+        async with self._connected() as (client, models):
+            for start in range(0, len(points), MAX_POINTS_PER_REQUEST):
+                chunk = points[start : start + MAX_POINTS_PER_REQUEST]
+                vectors = np.round(np.asarray([point.vector for point in chunk], np.float64), _VECTOR_DIGITS)
+                bodies: list[dict[str, Any]] = [
+                    {"id": point.pk, "vector": {space.name: vector}, "payload": point.payload}
+                    for point, vector in zip(chunk, vectors.tolist(), strict=True)
+                ]
+                if self.url == IN_MEMORY:
+                    structs = [models.PointStruct.model_construct(**body) for body in bodies]
+                    await client.upsert(self.collection, structs, wait=True)
+                else:
+                    # The generated client sends what is no model as it is: bytes encoded here cost a fifth of
+                    # building and dumping a model for each point.
+                    body: Any = self._encoder.encode({"points": bodies})
+                    await client.http.points_api.upsert_points(self.collection, wait=True, point_insert_operations=body)
+
+    async def delete(self, pks: Sequence[int]) -> None:
+        """Absent points are no error."""
+        if not pks:
+            return
+        async with self._connected() as (client, models):
+            await client.delete(self.collection, models.PointIdsList(points=list(pks)), wait=True)
+
+    async def search(self, space: Space, vector: Sequence[float], filters: SearchFilters, limit: int) -> list[Hit]:
+        """Nearest first; `score` is the cosine, -1 to 1."""
+        async with self._connected() as (client, models):
+            answer = await client.query_points(
+                self.collection,
+                query=[float(value) for value in vector],
+                using=space.name,
+                query_filter=self._filter(filters),
+                limit=limit,
+                search_params=None if self.url == IN_MEMORY else models.SearchParams(hnsw_ef=SEARCH_EF),
+                with_payload=False,
+            )
+        return [Hit(int(point.id), point.score) for point in answer.points]
+
+    async def count(self) -> int:
+        async with self._connected() as (client, _):
+            return (await client.count(self.collection, exact=True)).count
+
+    async def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.close()
+
+    def _filter(self, filters: SearchFilters) -> models.Filter | None:
+        from qdrant_client import models
+
+        wanted = {
+            "entities": filters.entity,
+            "author": filters.author,
+            "lang": filters.lang,
+            "source": filters.source,
+        }
+        must: list[models.Condition] = [
+            models.FieldCondition(key=key, match=models.MatchValue(value=value))
+            for key, value in wanted.items()
+            if value is not None
+        ]
+        if filters.since is not None or filters.until is not None:
+            must.append(models.FieldCondition(key=TIME_FIELD, range=models.Range(gte=filters.since, lt=filters.until)))
+        return models.Filter(must=must) if must else None
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncGenerator[tuple[AsyncQdrantClient, Any]]:
+        """The client and its `models` module, with every failure of the block given its name."""
+        package = await self._import()
+        client = self._client
+        if client is None:
+            async with self._opening:
+                client = self._client = self._client or self._new_client(package)
+        from qdrant_client.common.client_exceptions import QdrantException
+        from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
+
+        try:
+            yield client, package.models
+        except UnexpectedResponse as error:
+            raise VectorIndexUnavailable(self._refusal(error.status_code, error.content)) from error
+        except (ApiException, QdrantException, OSError) as error:
+            cause = getattr(error, "source", error)
+            raise VectorIndexUnavailable(
+                f"The vector index at {self.url} does not answer ({type(cause).__name__}: {cause}). "
+                "Search by meaning pauses and vectors wait; check that Qdrant runs and can be reached."
+            ) from error
+
+    async def _import(self) -> Any:
+        if self._client is not None:
+            return importlib.import_module("qdrant_client")
+        return await asyncio.to_thread(importlib.import_module, "qdrant_client")
+
+    def _new_client(self, package: Any) -> AsyncQdrantClient:
+        if self.url == IN_MEMORY:
+            return package.AsyncQdrantClient(location=IN_MEMORY)
+        import httpx
+
+        # The compatibility check is a blocking request at construction, and warns about the embedded engine. Without
+        # limits of its own the client opens a new connection for every request to a loopback address.
+        return package.AsyncQdrantClient(
+            url=self.url,
+            api_key=self._api_key,
+            timeout=max(1, round(self._timeout_s)),
+            check_compatibility=False,
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S),
+        )
+
+    def _refusal(self, status: int | None, content: bytes) -> str:
+        if status in {401, 403}:
+            return (
+                f"The vector index at {self.url} refuses the API key (HTTP {status}). "
+                "Set the key of this cluster; nothing is lost meanwhile."
+            )
+        if status == 404:
+            return (
+                f"The vector index at {self.url} has no collection {self.collection} yet. "
+                "It is made when the first post is indexed."
+            )
+        detail = content[:300].decode(errors="replace")
+        return f"The vector index at {self.url} refused a request (HTTP {status}): {detail}"

@@ -1,0 +1,185 @@
+"""Starts the embedded engine as a process of its own, and keeps it running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections import deque
+from pathlib import Path
+from random import Random
+from types import TracebackType
+
+import msgspec
+
+from groundswell.core.session import full_jitter_backoff
+from groundswell.errors import EX_CONFIG, DataDirectoryError, VectorIndexUnavailable
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_S = 60.0
+"""A large directory whose log has to be replayed takes seconds to open."""
+STOP_TIMEOUT_S = 15.0
+LOCK_WAIT_S = 15.0
+"""How long an engine whose parent was killed may take to flush and let go of the directory."""
+
+
+class _Told(msgspec.Struct):
+    """The engine's one line on standard output."""
+
+    url: str | None = None
+    failed: str | None = None
+
+
+class _Running:
+    """A started engine process, whose standard error goes to the log and is kept for messages."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.last_errors: deque[str] = deque(maxlen=8)
+        self._relay = asyncio.create_task(self._relay_errors())
+
+    async def told(self) -> _Told:
+        assert self.process.stdout is not None
+        try:
+            line = await asyncio.wait_for(self.process.stdout.readline(), START_TIMEOUT_S)
+            return msgspec.json.decode(line, type=_Told) if line else _Told()
+        except (TimeoutError, msgspec.DecodeError):
+            return _Told()
+
+    async def end(self) -> None:
+        """Ask by closing its standard input, then insist."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            await asyncio.wait_for(self.process.wait(), STOP_TIMEOUT_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+        await self._relay
+
+    async def _relay_errors(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            text = line.decode(errors="replace").rstrip()
+            self.last_errors.append(text)
+            log.warning("vector engine: %s", text)
+
+
+class EmbeddedQdrant:
+    """The engine over `path`: started, restarted when it dies, on the same address, and stopped.
+
+    When this process ends, however it ends, the engine flushes and ends as well.
+
+    Args:
+        port: 0 lets the system choose at the first start; restarts keep it.
+        seal_at: points that a shard takes before it is indexed; None for the engine's own choice.
+    """
+
+    def __init__(self, path: Path, *, port: int = 0, seal_at: int | None = None) -> None:
+        self.path = path
+        self.restarts = 0
+        """How often the engine died and was started again."""
+        self._port = port
+        self._seal_at = seal_at
+        self._url: str | None = None
+        self._running: _Running | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers. Known once started."""
+        if self._url is None:
+            raise RuntimeError("the embedded engine has not been started")
+        return self._url
+
+    @property
+    def pid(self) -> int | None:
+        running = self._running
+        return running.process.pid if running is not None and running.process.returncode is None else None
+
+    async def start(self) -> str:
+        """The URL, once it answers.
+
+        Raises:
+            DataDirectoryError: the directory is damaged, or in use by another process.
+            VectorIndexUnavailable: the engine could not be started for another reason.
+        """
+        await self._launch()
+        self._supervisor = asyncio.create_task(self._supervise(), name="embedded-qdrant")
+        return self.url
+
+    async def stop(self) -> None:
+        """Let requests in hand finish, flush, and end the process. Safe to call twice."""
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.cancel()
+            await asyncio.gather(supervisor, return_exceptions=True)
+        running, self._running = self._running, None
+        if running is not None:
+            await running.end()
+
+    async def __aenter__(self) -> EmbeddedQdrant:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _launch(self) -> None:
+        deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
+        while True:
+            try:
+                self._running, self._url = await self._launch_once()
+            except DataDirectoryError as error:
+                if "is using" not in error.detail or asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.25)
+            else:
+                self._port = int(self._url.rpartition(":")[2])
+                return
+
+    async def _launch_once(self) -> tuple[_Running, str]:
+        command = [sys.executable, "-m", "groundswell.adapters.qdrant_embedded", "--with-parent"]
+        command += ["--path", str(self.path), "--port", str(self._port)]
+        if self._seal_at is not None:
+            command += ["--seal-at", str(self._seal_at)]
+        running = _Running(
+            await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True)
+        )
+        try:
+            told = await running.told()
+        except BaseException:
+            await running.end()
+            raise
+        if told.url is not None:
+            return running, told.url
+        await running.end()
+        code = running.process.returncode
+        if told.failed is not None and code == EX_CONFIG:
+            raise DataDirectoryError(told.failed)
+        reason = told.failed or "; ".join(running.last_errors) or "no message"
+        raise VectorIndexUnavailable(
+            f"The embedded vector engine did not start (exit code {code}): {reason}. "
+            "Search by meaning is off until it does."
+        )
+
+    async def _supervise(self) -> None:
+        backoff = full_jitter_backoff(Random())  # noqa: S311 - spreads restarts, guards nothing
+        while True:
+            assert self._running is not None
+            code = await self._running.process.wait()
+            log.warning("the embedded vector engine ended with exit code %s and is started again", code)
+            while True:
+                try:
+                    await self._launch()
+                    self.restarts += 1
+                    break
+                except (DataDirectoryError, VectorIndexUnavailable) as error:
+                    log.warning("the embedded vector engine cannot be started again: %s", error.detail)
+                    await asyncio.sleep(next(backoff))

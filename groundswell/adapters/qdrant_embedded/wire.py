@@ -1,0 +1,248 @@
+"""The part of Qdrant's REST API that the embedded engine speaks: requests as types, and their translation.
+
+Shapes follow https://api.qdrant.tech. What is not spoken is refused by name, never ignored: an ignored filter would
+answer with points that nobody asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import qdrant_edge as edge
+
+PointId: TypeAlias = int
+MAX_LIMIT = 10_000
+
+
+class Refused(Exception):
+    """A request that cannot be served as sent: 400 where it is wrong, 404 or 409 for names, 501 where not spoken."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    """Unknown fields are refused: see the module's docstring."""
+
+
+# ------------------------------------------------------------------ collections
+class VectorParams(_Request):
+    size: int
+    distance: Literal["Cosine", "Dot"]
+    on_disk: bool | None = None
+
+
+class CreateCollection(_Request):
+    vectors: dict[str, VectorParams]
+    on_disk_payload: bool | None = None
+
+
+class DenseVector(_Request):
+    size: int
+    distance: Literal["Cosine", "Dot"]
+
+
+class CreateVectorName(_Request):
+    dense: DenseVector
+
+
+IndexType: TypeAlias = Literal["keyword", "integer", "float", "bool", "datetime"]
+
+
+class IndexParams(_Request, omit_defaults=True):
+    type: IndexType
+    lookup: bool | None = None
+    range: bool | None = None
+    is_principal: bool | None = None
+    is_tenant: bool | None = None
+    on_disk: bool | None = None
+
+
+class CreateIndex(_Request):
+    field_name: str
+    field_schema: IndexType | IndexParams
+
+    def params(self) -> IndexParams:
+        schema = self.field_schema
+        return IndexParams(type=schema) if isinstance(schema, str) else schema
+
+
+# ------------------------------------------------------------------ points
+class PointStruct(_Request, gc=False):
+    id: PointId
+    vector: dict[str, list[float]]
+    payload: dict[str, Any] | None = None
+
+
+class Upsert(_Request):
+    points: list[PointStruct]
+
+
+class Match(_Request, omit_defaults=True):
+    value: str | int | bool | None = None
+    any: list[str | int] | None = None
+
+
+class Range(_Request):
+    gte: float | str | None = None
+    gt: float | str | None = None
+    lte: float | str | None = None
+    lt: float | str | None = None
+
+
+class Condition(_Request):
+    key: str | None = None
+    match: Match | None = None
+    range: Range | None = None
+    has_id: list[PointId] | None = None
+    must: list[Condition] | Condition | None = None
+    should: list[Condition] | Condition | None = None
+    must_not: list[Condition] | Condition | None = None
+
+
+class Filter(_Request):
+    must: list[Condition] | Condition | None = None
+    should: list[Condition] | Condition | None = None
+    must_not: list[Condition] | Condition | None = None
+
+
+class DeletePoints(_Request):
+    points: list[PointId] | None = None
+    filter: Filter | None = None
+
+
+class SearchParams(_Request):
+    hnsw_ef: int | None = None
+    exact: bool = False
+
+
+class Nearest(_Request):
+    nearest: list[float]
+
+
+WithPayload: TypeAlias = bool | list[str]
+WithVector: TypeAlias = bool | list[str]
+
+
+class Query(_Request):
+    query: list[float] | Nearest
+    using: str = ""
+    filter: Filter | None = None
+    limit: int = 10
+    offset: int = 0
+    score_threshold: float | None = None
+    params: SearchParams | None = None
+    with_payload: WithPayload = False
+    with_vector: WithVector = False
+
+    def vector(self) -> list[float]:
+        return self.query.nearest if isinstance(self.query, Nearest) else self.query
+
+
+class QueryBatch(_Request):
+    searches: list[Query]
+
+
+class Scroll(_Request):
+    filter: Filter | None = None
+    limit: int = 10
+    offset: PointId | None = None
+    with_payload: WithPayload = True
+    with_vector: WithVector = False
+
+
+class Count(_Request):
+    filter: Filter | None = None
+    exact: bool = True
+
+
+class Retrieve(_Request):
+    ids: list[PointId]
+    with_payload: WithPayload = True
+    with_vector: WithVector = False
+
+
+REQUESTS: tuple[type[_Request], ...] = (
+    CreateCollection,
+    CreateVectorName,
+    CreateIndex,
+    Upsert,
+    DeletePoints,
+    Query,
+    QueryBatch,
+    Scroll,
+    Count,
+    Retrieve,
+)
+
+
+# ------------------------------------------------------------------ translation
+def edge_filter(spoken: Filter | None) -> edge.Filter | None:
+    if spoken is None:
+        return None
+    return edge.Filter(
+        must=_conditions(spoken.must), should=_conditions(spoken.should), must_not=_conditions(spoken.must_not)
+    )
+
+
+def edge_index(params: IndexParams) -> Any:
+    if params.type == "integer":
+        return edge.IntegerIndexParams(lookup=params.lookup, range=params.range)
+    kinds = {
+        "keyword": edge.PayloadSchemaType.Keyword,
+        "float": edge.PayloadSchemaType.Float,
+        "bool": edge.PayloadSchemaType.Bool,
+        "datetime": edge.PayloadSchemaType.Datetime,
+    }
+    return kinds[params.type]
+
+
+def edge_distance(name: str) -> edge.Distance:
+    return edge.Distance.Cosine if name == "Cosine" else edge.Distance.Dot
+
+
+def check_limit(limit: int, offset: int = 0) -> None:
+    if not 0 <= limit <= MAX_LIMIT or not 0 <= offset <= MAX_LIMIT:
+        raise Refused(400, f"limit and offset must lie between 0 and {MAX_LIMIT}, not {limit} and {offset}")
+
+
+def _conditions(spoken: list[Condition] | Condition | None) -> list[Any] | None:
+    if spoken is None:
+        return None
+    return [_condition(condition) for condition in (spoken if isinstance(spoken, list) else [spoken])]
+
+
+def _condition(spoken: Condition) -> Any:
+    if spoken.key is None:
+        if spoken.has_id is not None:
+            return edge.HasIdCondition(set(spoken.has_id))
+        return edge_filter(Filter(must=spoken.must, should=spoken.should, must_not=spoken.must_not))
+    if spoken.match is not None:
+        return edge.FieldCondition(spoken.key, match=_match(spoken.match))
+    if spoken.range is not None:
+        return edge.FieldCondition(spoken.key, range=_range(spoken.range))
+    raise Refused(400, f"the condition on {spoken.key!r} has neither match nor range")
+
+
+def _match(spoken: Match) -> Any:
+    if spoken.any is not None:
+        texts = [value for value in spoken.any if isinstance(value, str)]
+        if texts and len(texts) < len(spoken.any):
+            raise Refused(400, "a match of any mixes texts and numbers")
+        return edge.MatchAny(texts or [value for value in spoken.any if isinstance(value, int)])
+    if spoken.value is None:
+        raise Refused(400, "a match needs a value, or any")
+    return edge.MatchValue(spoken.value)
+
+
+def _range(spoken: Range) -> Any:
+    bounds = {"gte": spoken.gte, "gt": spoken.gt, "lte": spoken.lte, "lt": spoken.lt}
+    given = {name: bound for name, bound in bounds.items() if bound is not None}
+    texts = {name: bound for name, bound in given.items() if isinstance(bound, str)}
+    if texts and len(texts) < len(given):
+        raise Refused(400, "a range mixes numbers and times")
+    if texts:
+        return edge.RangeDateTime(**texts)
+    return edge.RangeFloat(**{name: float(bound) for name, bound in given.items()})

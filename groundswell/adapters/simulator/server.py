@@ -1,0 +1,233 @@
+"""Serves a world over WebSocket in Jetstream's wire format: live, from a cursor, or as a finite tape."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
+
+from groundswell.adapters.simulator.faults import Fault, Faults, Link
+from groundswell.adapters.simulator.wire import EncodedWorld, Wanted
+from groundswell.adapters.simulator.world import World
+from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.ports import Clock
+
+RETENTION_S = 7200.0
+TICK_S = 0.01
+"""How often the live edge is looked at: frames leave at most this late."""
+_TICK = round(TICK_S * MICROS_PER_SECOND)
+_CHUNK_FRAMES = 256
+"""Frames handed to the socket at once: enough to be fast, little enough to stop at."""
+_CLOSE_TIMEOUT_S = 1.0
+_PATHS = frozenset({"/", "/subscribe"})
+
+
+class Span(msgspec.Struct):
+    """What one connection was sent, so far. Not all of it need have arrived when the connection was cut."""
+
+    connection: int
+    cursor: Micros | None
+    """As the reader gave it."""
+    started_at: Micros
+    """Where the server began."""
+    frames: int = 0
+    """Frames of the world, without repeats and garbage that faults added."""
+    last_time_us: Micros | None = None
+
+
+class SimulatorServer:
+    """Serves `world` while it is entered (`async with`).
+
+    Live (no `tape`): the world runs with the clock, `speed` times as fast; a cursor is replayed from, inclusively,
+    as far back as `retention_s`, as fast as the reader reads; without a cursor a reader starts `history_s` back; a
+    cursor in the future means now. A restarted server replays the same frames while `speed` is 1.
+    Tape: [from, until) is sent as fast as the reader reads, from the cursor if there is one; then the connection
+    stays open in silence, or is closed with 1000 where `hold_at_end` is False.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        speed: float = 1.0,
+        history_s: float = 0,
+        retention_s: float = RETENTION_S,
+        tape: tuple[Micros, Micros] | None = None,
+        hold_at_end: bool = True,
+        cache_seconds: int = 16,
+        timetable: Sequence[Fault] = (),
+    ) -> None:
+        self.world = world
+        self.faults = Faults(world.config.seed)
+        self.spans: list[Span] = []
+        """One for each connection since the start, in order."""
+        self.finished = asyncio.Event()
+        """Set when a reader has been sent the end of the tape."""
+        self._clock = clock
+        self._host = host
+        self._port = port
+        self._speed = speed
+        self._history_s = history_s
+        self._retention_s = max(retention_s, history_s)
+        self._tape = tape
+        self._hold_at_end = hold_at_end
+        self._encoded = EncodedWorld(world, cache_seconds=cache_seconds)
+        self._timetable = timetable
+        self._origin = clock.now()
+        self._server: Server | None = None
+        self._timekeeper: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._server = await serve(
+            self._handle,
+            self._host,
+            self._port,
+            process_request=self._admit,
+            compression=None,
+            ping_interval=None,
+            close_timeout=_CLOSE_TIMEOUT_S,
+        )
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+        if self._timetable:
+            self._timekeeper = asyncio.create_task(self.faults.follow(self._timetable, self._clock))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._timekeeper is not None:
+            self._timekeeper.cancel()
+            await asyncio.gather(self._timekeeper, return_exceptions=True)
+        if self.faults.stalled:
+            self.faults.drop(mid_frame=False, reset=True)
+        assert self._server is not None, "entered before left"
+        self._server.close()
+        await self._server.wait_closed()
+
+    @property
+    def url(self) -> str:
+        """Where readers connect."""
+        return f"ws://{self._host}:{self._port}/subscribe"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def now(self) -> Micros:
+        """The world's time: frames before it have happened."""
+        if self._tape is not None:
+            return self._tape[1]
+        passed = self._clock.now() - self._origin
+        return self._origin + (passed if self._speed == 1.0 else round(passed * self._speed))
+
+    def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        status = self.faults.refusal()
+        if status is not None:
+            return connection.respond(HTTPStatus(status), "The simulator was told to refuse.\n")
+        parts = urlsplit(request.path)
+        if parts.path not in _PATHS:
+            return connection.respond(HTTPStatus.NOT_FOUND, "The stream is at /subscribe.\n")
+        query = parse_qs(parts.query)
+        cursor = query.get("cursor", ["0"])[0]
+        if not cursor.isdecimal():
+            return connection.respond(HTTPStatus.BAD_REQUEST, f"cursor: {cursor!r} is no number of microseconds.\n")
+        if query.get("compress", ["false"])[0] == "true":
+            return connection.respond(HTTPStatus.BAD_REQUEST, "compress: the simulator sends plain frames only.\n")
+        return None
+
+    async def _handle(self, websocket: ServerConnection) -> None:
+        request = websocket.request
+        assert request is not None, "admitted by its request"
+        query = parse_qs(urlsplit(request.path).query)
+        cursor = int(query["cursor"][0]) if "cursor" in query else None
+        span = Span(len(self.spans) + 1, cursor, self._start(cursor))
+        self.spans.append(span)
+        link = Link(span.connection, websocket)
+        self.faults.attach(link)
+        closed = asyncio.create_task(websocket.wait_closed())
+        sending = asyncio.create_task(self._send(link, span, Wanted(query.get("wantedCollections", []))))
+        try:
+            await asyncio.wait({sending, closed}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done() and not sending.cancelled():
+                error = sending.exception()
+                if error is not None and not isinstance(error, ConnectionClosed):
+                    raise error
+                if self._hold_at_end:
+                    await closed
+        finally:
+            self.faults.detach(link)
+            sending.cancel()
+            closed.cancel()
+            await asyncio.gather(sending, closed, return_exceptions=True)
+
+    def _start(self, cursor: Micros | None) -> Micros:
+        if cursor is not None:
+            cursor -= round(self.faults.rewind_s() * MICROS_PER_SECOND)
+        if self._tape is not None:
+            return self._tape[0] if cursor is None else max(cursor, self._tape[0])
+        now = self.now()
+        if cursor is None or cursor > now:
+            return now - round(self._history_s * MICROS_PER_SECOND if cursor is None else 0)
+        return max(cursor, now - round(self._retention_s * MICROS_PER_SECOND))
+
+    async def _send(self, link: Link, span: Span, wanted: Wanted) -> None:
+        position = span.started_at
+        while self._tape is None or position < self._tape[1]:
+            await self.faults.flowing()
+            now = self.now()
+            second = position // MICROS_PER_SECOND
+            if position > now - _TICK:
+                self._encoded.prefetch(second + 1, wanted)
+                await self._clock.sleep(TICK_S)
+                continue
+            encoded = await self._encoded.second(second, wanted)
+            until = min(now, (second + 1) * MICROS_PER_SECOND)
+            first, end = encoded.between(position, until)
+            for start in range(first, end, _CHUNK_FRAMES):
+                stop = min(start + _CHUNK_FRAMES, end)
+                await self.faults.flowing()
+                await self._pass_on(link, encoded.wires[start:stop])
+                span.frames += stop - start
+                span.last_time_us = encoded.times[stop - 1]
+            position = until
+        self.finished.set()
+
+    async def _pass_on(self, link: Link, wires: Sequence[bytes]) -> None:
+        if self.faults.shaping:
+            wires = self.faults.shape(wires)
+        if self.faults.bytes_per_s is None and link.frames_until_flap is None:
+            await _write(link, wires)
+            return
+        for wire in wires:
+            await self.faults.flowing()
+            if link.frames_until_flap is not None:
+                if link.frames_until_flap <= 0:
+                    link.cut(mid_frame=True, reset=False)
+                    await link.websocket.wait_closed()
+                link.frames_until_flap -= 1
+            await _write(link, (wire,))
+            rate = self.faults.bytes_per_s
+            if rate is not None:
+                await self._clock.sleep(len(wire) / rate)
+
+
+async def _write(link: Link, wires: Sequence[bytes]) -> None:
+    """Write encoded frames straight to the transport: the library's own `send` would encode each for each reader.
+
+    Raises:
+        ConnectionClosed: the reader has gone.
+    """
+    async with link.websocket.send_context():
+        link.websocket.transport.write(b"".join(wires))
+    link.frames += len(wires)

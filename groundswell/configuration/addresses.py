@@ -1,0 +1,107 @@
+"""URLs in one spelling, and whether a host can be reached from outside.
+
+One rule for slashes: a stored URL never ends in one, so `f"{url}/v1/posts"` is always right.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+
+_DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+_ENCRYPTED = {"https", "wss"}
+_DATABASES = {"postgresql", "postgres"}
+_INTERNAL_SUFFIXES = (
+    ".localhost",
+    ".internal",
+    ".local",
+    ".lan",
+    ".intranet",
+    ".corp",
+    ".home",
+    ".home.arpa",
+    ".svc",
+)
+_ENCRYPTED_SSL_MODES = {"require", "verify-ca", "verify-full"}
+
+
+def normalise_url(text: str, *, schemes: tuple[str, ...], default_path: str = "") -> str:
+    """`text` in its one spelling: lower-case scheme and host, no default port, no trailing slash.
+
+    A bare host name gets the first of `schemes` and `default_path`, where there is a `default_path`.
+
+    Raises:
+        ValueError: what is wrong with it, as the end of a sentence.
+    """
+    if default_path and "://" not in text:
+        text = f"{schemes[0]}://{text}"
+    if re.search(r"\s", text):
+        raise ValueError("contains white space")
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        # The library's message quotes what it was given, passwords included.
+        raise ValueError("is not a valid address") from None
+    scheme = parts.scheme.lower()
+    if scheme not in schemes or "://" not in text:
+        raise ValueError(f"does not start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+    path = parts.path.rstrip("/")
+    if scheme in _DATABASES:
+        if not hosts_of(text) and "host=" not in parts.query:
+            raise ValueError("names no host")
+        if not path:
+            raise ValueError("names no database")
+        return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError("has a port that is not a number from 0 to 65535") from None
+    host = parts.hostname
+    if not host or not re.fullmatch(r"[a-z0-9._:-]+", host):
+        raise ValueError("names no valid host")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("carries a user name or password, which do not belong in it")
+    if parts.query or parts.fragment:
+        raise ValueError("carries a query or fragment, which do not belong in it")
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS[scheme]:
+        netloc += f":{port}"
+    return urlunsplit((scheme, netloc, path or default_path, "", ""))
+
+
+def hosts_of(url: str) -> list[str]:
+    """Every host that a URL names; none for a database reached through a socket file."""
+    parts = urlsplit(url)
+    if parts.scheme.lower() not in _DATABASES:
+        return [parts.hostname] if parts.hostname else []
+    listed = parts.netloc.rpartition("@")[2].split(",")
+    return [host for entry in listed if (host := re.sub(r":\d*$", "", entry).strip("[]").lower())]
+
+
+def is_internal_host(host: str) -> bool:
+    """Whether only machines nearby can resolve or reach it: loopback, private ranges, service names."""
+    name = host.rstrip(".").lower().strip("[]")
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        last = name.rpartition(".")[2]
+        return "." not in name or last.isdigit() or name.endswith(_INTERNAL_SUFFIXES)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return not (mapped or address).is_global
+
+
+def is_encrypted(url: str) -> bool:
+    """Whether what is sent there cannot be read on the way."""
+    parts = urlsplit(url)
+    if parts.scheme in _DATABASES:
+        modes = parse_qs(parts.query).get("sslmode", ["prefer"])
+        return modes[-1] in _ENCRYPTED_SSL_MODES
+    return parts.scheme in _ENCRYPTED
+
+
+def password_of(url: str) -> str | None:
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    _, colon, password = userinfo.partition(":")
+    return unquote(password) if colon else None

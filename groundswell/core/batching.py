@@ -1,0 +1,141 @@
+"""Gathers decoded frames until they are worth a transaction, and folds what they say about the same post."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from groundswell.core.posts import Decoded, Deleted, Ignored, Micros, Post
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What a `Batcher` had gathered. `posts` and `deletes` name no id twice, nor between them."""
+
+    posts: tuple[Post, ...]
+    deletes: tuple[Deleted, ...]
+    cursor: int | None
+    """The greatest cursor of all frames in it, ignored ones too."""
+    first_event_time: Micros | None
+    """The earliest event time of all frames in it."""
+    last_event_time: Micros | None
+    frames: int
+    """How many frames went in, before folding."""
+    ignored: dict[str, int]
+    """Frames without a post, by reason."""
+
+
+class Batcher:
+    """A batch is due when it holds `max_items` operations, or when its oldest frame is `max_age_s` old.
+
+    The result is what storing the frames one by one in order would leave behind:
+    - of several operations on one id the one with the last `rev` stays; a delete is not outrun by its own creation;
+    - an edit brings its content, and leaves the event time of the operation that it edits, as the store does;
+    - an account's end drops what its author said earlier in the batch, and leaves what they say later.
+    It relies on what holds on the networks we read: the id of a withdrawn post is never used again.
+    Memory is bounded by `max_items`: a caller that keeps adding past `due` is the only way beyond it.
+    """
+
+    def __init__(self, max_items: int, max_age_s: float) -> None:
+        if max_items < 1 or max_age_s < 0:
+            raise ValueError(f"a batch needs max_items >= 1 and max_age_s >= 0, not {max_items} and {max_age_s}")
+        self._max_items = max_items
+        self._max_age_s = max_age_s
+        self._reset()
+
+    def _reset(self) -> None:
+        self._by_id: dict[str, Post | Deleted] = {}
+        self._accounts: dict[str, Deleted] = {}
+        self._ignored: Counter[str] = Counter()
+        self._frames = 0
+        self._since: float | None = None
+        self._cursor: int | None = None
+        self._first: Micros | None = None
+        self._last: Micros | None = None
+
+    def __len__(self) -> int:
+        """Operations to store, after folding."""
+        return len(self._by_id) + len(self._accounts)
+
+    @property
+    def frames(self) -> int:
+        return self._frames
+
+    def add(self, decoded: Decoded, now_monotonic: float) -> bool:
+        """Take a frame in. Answers whether the batch is full."""
+        self._frames += 1
+        if self._since is None:
+            self._since = now_monotonic
+        cursor = decoded.cursor
+        if cursor is not None and (self._cursor is None or cursor > self._cursor):
+            self._cursor = cursor
+        at = decoded.event_time
+        if at is not None:
+            if self._first is None or at < self._first:
+                self._first = at
+            if self._last is None or at > self._last:
+                self._last = at
+
+        if isinstance(decoded, Post):
+            self._fold(decoded.id, decoded)
+        elif isinstance(decoded, Ignored):
+            self._ignored[decoded.reason] += 1
+        elif decoded.id is not None:
+            self._fold(decoded.id, decoded)
+        else:
+            self._end_account(decoded)
+        return len(self) >= self._max_items
+
+    def due(self, now_monotonic: float) -> bool:
+        """Whether to take the batch now: it is full, or old enough. Never for an empty one."""
+        if self._since is None:
+            return False
+        return len(self) >= self._max_items or now_monotonic - self._since >= self._max_age_s
+
+    def take(self) -> Taken:
+        """All that was gathered, in order of first arrival; the batcher is empty afterwards."""
+        operations = self._by_id.values()
+        taken = Taken(
+            posts=tuple(op for op in operations if isinstance(op, Post)),
+            deletes=(*(op for op in operations if isinstance(op, Deleted)), *self._accounts.values()),
+            cursor=self._cursor,
+            first_event_time=self._first,
+            last_event_time=self._last,
+            frames=self._frames,
+            ignored=dict(self._ignored),
+        )
+        self._reset()
+        return taken
+
+    def _fold(self, post_id: str, op: Post | Deleted) -> None:
+        known = self._by_id.get(post_id)
+        if known is None:
+            self._by_id[post_id] = op
+        elif _supersedes(op, known):
+            self._by_id[post_id] = _merge(known, op)
+
+    def _end_account(self, gone: Deleted) -> None:
+        # A post stamped later than the account's end outlives it in the store, whatever the order of arrival.
+        said = [
+            post_id
+            for post_id, op in self._by_id.items()
+            if isinstance(op, Post) and op.author == gone.author and op.event_time <= gone.event_time
+        ]
+        for post_id in said:
+            del self._by_id[post_id]
+        known_end = self._accounts.get(gone.author)
+        if known_end is None or gone.event_time >= known_end.event_time:
+            self._accounts[gone.author] = gone
+
+
+def _supersedes(op: Post | Deleted, known: Post | Deleted) -> bool:
+    if op.rev and known.rev and op.rev != known.rev:
+        return op.rev > known.rev
+    # One revision seen twice: a delete stands, and so does what came first. A commit writes a post at most once.
+    return isinstance(op, Deleted) and isinstance(known, Post)
+
+
+def _merge(known: Post | Deleted, op: Post | Deleted) -> Post | Deleted:
+    if isinstance(known, Post) and isinstance(op, Post):
+        return msgspec.structs.replace(op, operation=known.operation, event_time=known.event_time)
+    return op

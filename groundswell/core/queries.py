@@ -1,0 +1,204 @@
+"""What people type into a search box, taken apart. Total: every text is a query, if only an empty one.
+
+rate cut            both words, the last one as the beginning of a word
+"rate cut"          the phrase
+-crypto             without it; also -"a phrase" and -$BTC
+$BTC #kcon @who     entities, as posts carry them; also ticker:BTC, name:"New York"
+example.com         the link domain, or the text
+bitc*               words that begin so
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import msgspec
+
+from groundswell.core.entities import display_entity, entity_kind, parse_entity_key
+from groundswell.core.posts import ENTITY_KINDS, Post
+
+MAX_CHARACTERS = 1_000
+MAX_TERMS = 24
+"""Terms beyond this are dropped: posts are shorter than a query that needs them."""
+MIN_PREFIX_CHARACTERS = 3
+"""A last word this short is taken as a whole word: as a beginning it would match nearly everything."""
+
+_SMART_QUOTES = str.maketrans({"“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "＂": '"'})
+_TERM = re.compile(
+    rf'(?P<minus>-)?(?:(?P<kind>{"|".join(ENTITY_KINDS)}):)?"(?P<phrase>[^"]*)"?|(?P<word>\S+)', re.IGNORECASE
+)
+_KIND = re.compile(rf"(?:{'|'.join(ENTITY_KINDS)}):\S", re.IGNORECASE)
+_DOMAIN = re.compile(r"(?:https?://\S+|(?:[\w-]+\.)+[^\W\d_]{2,}(?:[/:?#]\S*)?)", re.IGNORECASE)
+_SIGILS = "$#@＃＠"
+_EDGES = "\"'`.,;:!?()[]{}<>|&*~^\\=+…"
+
+# Scripts written without spaces: full-text search takes a whole run for one word, so these match as plain text.
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff]")
+
+
+class EntityTerm(msgspec.Struct, frozen=True):
+    """An entity in a query."""
+
+    key: str
+    text: str | None
+    """Set where a post may say it in its text without carrying the entity: mentions and domains."""
+
+
+class ParsedQuery(msgspec.Struct, frozen=True):
+    """The terms of a query, all of which a post must satisfy; those named `not_` none."""
+
+    words: tuple[str, ...] = ()
+    """Whole words, without operators. Each holds a letter or a digit."""
+    prefix: str | None = None
+    """The beginning of a word: letters and digits only."""
+    phrases: tuple[str, ...] = ()
+    literals: tuple[str, ...] = ()
+    """Parts of the text as it stands: emoji, and scripts that are written without spaces."""
+    entities: tuple[EntityTerm, ...] = ()
+    not_words: tuple[str, ...] = ()
+    """Words and phrases."""
+    not_literals: tuple[str, ...] = ()
+    not_entities: tuple[str, ...] = ()
+    nothing: bool = False
+    """The text had something in it, but nothing that can be looked for: no post matches."""
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether a post must have anything at all; a query of exclusions has nothing to rank by."""
+        return bool(self.words or self.prefix or self.phrases or self.literals or self.entities)
+
+    @property
+    def meaning(self) -> str:
+        """The text to embed: what is asked for, without what is excluded."""
+        parts = [*self.words, *([self.prefix] if self.prefix else []), *self.phrases, *self.literals]
+        return " ".join([*parts, *(display_entity(term.key) for term in self.entities)])
+
+    @property
+    def required_entity(self) -> str | None:
+        """An entity that every answer must carry, so that answers found by meaning can be held to it."""
+        return next((term.key for term in self.entities if term.text is None), None)
+
+    def excludes(self, post: Post) -> bool:
+        """Whether `post` has what the query excludes. For answers that were found by meaning."""
+        if not (self.not_words or self.not_literals or self.not_entities):
+            return False
+        text = post.text.casefold()
+        if any(key in post.entities for key in self.not_entities):
+            return True
+        if any(literal.casefold() in text for literal in self.not_literals):
+            return True
+        return any(re.search(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", text) for word in self.not_words)
+
+
+def parse_query(text: str) -> ParsedQuery:
+    """Take a query apart. Never raises; an empty text gives a query without terms."""
+    cleaned = _clean(text)
+    terms = _Terms()
+    last_word = False
+    for match in list(_TERM.finditer(cleaned))[:MAX_TERMS]:
+        word = match["word"]
+        last_word = word is not None and terms.take_word(word)
+        if word is None:
+            terms.take_phrase(match["phrase"], match["kind"], negated=match["minus"] is not None)
+    prefix = None
+    if terms.words and (terms.starred or (last_word and not cleaned[-1:].isspace())):
+        candidate = terms.words[-1]
+        if candidate.isalnum() and len(candidate) >= MIN_PREFIX_CHARACTERS:
+            prefix = terms.words.pop()
+    return ParsedQuery(
+        words=tuple(terms.words),
+        prefix=prefix,
+        phrases=tuple(terms.phrases),
+        literals=tuple(terms.literals),
+        entities=tuple(terms.entities),
+        not_words=tuple(terms.not_words),
+        not_literals=tuple(terms.not_literals),
+        not_entities=tuple(terms.not_entities),
+        nothing=bool(text.strip()) and terms.empty and prefix is None,
+    )
+
+
+class _Terms:
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.phrases: list[str] = []
+        self.literals: list[str] = []
+        self.entities: list[EntityTerm] = []
+        self.not_words: list[str] = []
+        self.not_literals: list[str] = []
+        self.not_entities: list[str] = []
+        self.starred = False
+
+    @property
+    def empty(self) -> bool:
+        found = (self.words, self.phrases, self.literals, self.entities)
+        excluded = (self.not_words, self.not_literals, self.not_entities)
+        return not any((*found, *excluded))
+
+    def take_word(self, raw: str) -> bool:
+        """True where it became the last of the plain words."""
+        negated = raw.startswith("-") and len(raw) > 1
+        token = raw[1:] if negated else raw
+        entity = _entity(token)
+        if entity is not None:
+            if negated:
+                self.not_entities.append(entity.key)
+            else:
+                self.entities.append(entity)
+            return False
+        word = token.strip(_EDGES + _SIGILS + "-_")
+        if not word:
+            return False
+        if is_literal(word):
+            (self.not_literals if negated else self.literals).append(word)
+            return False
+        if not any(character.isalnum() for character in word):
+            return False
+        if negated:
+            self.not_words.append(word)
+            return False
+        self.words.append(word)
+        self.starred = token.endswith("*")
+        return True
+
+    def take_phrase(self, raw: str, kind: str | None, *, negated: bool) -> None:
+        phrase = " ".join(raw.split())
+        if kind is not None:
+            entity = _entity(f"{kind}:{phrase}")
+            if entity is not None and negated:
+                self.not_entities.append(entity.key)
+            elif entity is not None:
+                self.entities.append(entity)
+        elif is_literal(phrase):
+            (self.not_literals if negated else self.literals).append(phrase)
+        elif any(character.isalnum() for character in phrase):
+            (self.not_words if negated else self.phrases).append(phrase)
+
+
+def is_literal(text: str) -> bool:
+    """Whether full-text search would not find `text` inside a post: it has to be looked for as it stands."""
+    return bool(_UNSPACED.search(text)) or any(unicodedata.category(character) == "So" for character in text)
+
+
+def _entity(token: str) -> EntityTerm | None:
+    bare = token.strip("\"'.,;:!?()[]{}<>")
+    if not (bare[:1] in _SIGILS or _KIND.match(bare) or _DOMAIN.fullmatch(bare)):
+        return None
+    try:
+        key = parse_entity_key(bare)
+    except ValueError:
+        return None
+    said_in_text = entity_kind(key) in {"mention", "domain"}
+    return EntityTerm(key, bare.lstrip(_SIGILS) if said_in_text else None)
+
+
+def _clean(text: str) -> str:
+    """Cut to length; control characters, NUL and lone surrogates become spaces, direction marks vanish."""
+    kept: list[str] = []
+    for character in text[:MAX_CHARACTERS].translate(_SMART_QUOTES):
+        category = unicodedata.category(character)
+        if category == "Cf" and character not in "\u200c\u200d":
+            continue
+        kept.append(" " if category in {"Cc", "Cs", "Zl", "Zp"} else character)
+    return "".join(kept)

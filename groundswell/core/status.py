@@ -1,0 +1,50 @@
+"""When the platform counts as degraded, decided from what its parts and sources last said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, TypeAlias
+
+SourceState: TypeAlias = Literal["live", "catching-up", "stale", "disconnected", "stopped"]
+
+STALE_AFTER_S: Final = 60.0
+"""A source of which nothing was stored for this long is stale."""
+BEHIND_AFTER_S: Final = 60.0
+"""A source whose event time is this far in the past is catching up."""
+FORGOTTEN_AFTER_S: Final = 86_400.0
+"""A silent source stops counting as missing after this long, where another one is live."""
+HEALTHY_STATES: Final = frozenset({"ok", "live", "running", "ready", "idle", "ended"})
+"""What a component says of itself when nothing is wrong with it. `ended`: a recording was played to its end."""
+SILENT_AFTER_S: Final = 30.0
+"""Components report every few seconds; one that has not for this long is not running."""
+
+
+def source_state(age_s: float | None, lag_s: float | None, open_gap_cause: str | None) -> SourceState:
+    """How a source is doing: seconds since it was last stored, seconds its event time lags, the open gap's cause."""
+    if open_gap_cause is not None:
+        return "stopped" if open_gap_cause == "shutdown" else "disconnected"
+    if age_s is None or lag_s is None or age_s > STALE_AFTER_S:
+        return "stale"
+    return "catching-up" if lag_s > BEHIND_AFTER_S else "live"
+
+
+def degraded_parts(
+    sources: Sequence[tuple[str, SourceState, float | None]], components: Sequence[tuple[str, str, float]]
+) -> tuple[str, ...]:
+    """Short words for what is missing: component names, and `source:NAME`.
+
+    `sources` are (name, state, age in seconds), `components` (name, state, seconds since it reported). Where one
+    source is live, others that were shut down or have been silent for over a day are taken to be retired; so are
+    components silent for over a day.
+    """
+    any_live = any(state == "live" for _, state, _ in sources)
+    missing = [
+        name
+        for name, state, age_s in components
+        if (state not in HEALTHY_STATES or age_s > SILENT_AFTER_S) and age_s <= FORGOTTEN_AFTER_S
+    ]
+    for name, state, age_s in sources:
+        retired = any_live and (state == "stopped" or age_s is None or age_s > FORGOTTEN_AFTER_S)
+        if state != "live" and not retired:
+            missing.append(f"source:{name}")
+    return tuple(sorted(missing))

@@ -1,0 +1,112 @@
+"""What the platform says of itself: progress for the person who starts it, and logs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal, Protocol, TypeAlias
+
+from groundswell.configuration.secret import Secret
+
+
+class Progress(Protocol):
+    """Tells the person who started the platform what it is doing."""
+
+    def step(self, text: str) -> None:
+        """Something that takes a moment has begun, for example `Starting Postgres`. It ends the step before."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, such as a part that is missing and what follows from it."""
+        ...
+
+    def ready(self, url: str) -> None:
+        """Everything answers; the page is at `url`."""
+        ...
+
+
+# ------------------------------------------------------------------ logs
+LogFormat: TypeAlias = Literal["console", "json"]
+_CREDENTIALS = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+_CHATTY = ("httpx", "httpcore", "websockets", "uvicorn", "alembic", "asyncio")
+
+
+def configure_logging(*, level: str, style: LogFormat, secrets: Iterable[Secret | None] = ()) -> None:
+    """Send every log record to standard error, in one style, with `secrets` and URL passwords masked.
+
+    Libraries that narrate their work are heard from `warning` up, unless `level` is `debug`.
+    """
+    hidden = tuple(secret.reveal() for secret in secrets if secret is not None and secret.reveal())
+    handler: logging.Handler
+    if style == "json":
+        handler = logging.StreamHandler()
+        handler.setFormatter(JsonFormatter(hidden))
+    else:
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(
+            console=Console(stderr=True),
+            show_path=False,
+            markup=False,
+            omit_repeated_times=False,
+            log_time_format="%H:%M:%S",
+        )
+        handler.setFormatter(MaskingFormatter(hidden))
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+
+
+class MaskingFormatter(logging.Formatter):
+    """`message key=value …`, and the traceback where there is one."""
+
+    def __init__(self, hidden: tuple[str, ...] = ()) -> None:
+        super().__init__("%(message)s")
+        self._hidden = hidden
+
+    def format(self, record: logging.LogRecord) -> str:
+        extra = "".join(f" {key}={value}" for key, value in extra_fields(record).items())
+        text = super().format(record)
+        first, newline, rest = text.partition("\n")
+        return mask(f"{first}{extra}{newline}{rest}", self._hidden)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts, level, logger, message, what `extra=` carried, and `error` for an exception."""
+
+    def __init__(self, hidden: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self._hidden = tuple(json.dumps(value, ensure_ascii=False)[1:-1] for value in hidden)
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        said: dict[str, object] = {
+            "ts": at.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **extra_fields(record),
+        }
+        if record.exc_info:
+            said["error"] = self.formatException(record.exc_info)
+        return mask(json.dumps(said, ensure_ascii=False, default=str), self._hidden)
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+
+
+def mask(text: str, hidden: Iterable[str] = ()) -> str:
+    """`text` without the hidden values and without passwords in URLs."""
+    for value in hidden:
+        text = text.replace(value, "…")
+    return _CREDENTIALS.sub(r"\1…@", text)

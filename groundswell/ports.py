@@ -1,0 +1,634 @@
+"""What the services need from the world, as Protocols. Adapters fulfil them; `wiring` brings the two together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from groundswell.core.posts import Decoded, Deleted, Micros, Post
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
+"""Shape (n, dimensions), unit length in every row."""
+
+
+# ------------------------------------------------------------------ time
+class Clock(Protocol):
+    """The only way to learn the time. Local clocks serve durations and display; ages are the database's to judge."""
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never steps."""
+        ...
+
+    def now(self) -> Micros:
+        """This machine's idea of the time. Never compare it with a stored instant."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+# ------------------------------------------------------------------ sources
+class SourceEnded(Exception):
+    """A finite source (a recording) has no more frames."""
+
+
+class Connection(Protocol):
+    """One open connection to a source."""
+
+    endpoint: str
+    """Where it leads, fit for a log line: never with a secret in it."""
+
+    async def receive(self) -> bytes:
+        """The next frame, decompressed.
+
+        Raises:
+            SourceEnded: the source is finite and done.
+            Exception: anything else; `core.session.verdict` decides what it means.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return once the far end has answered. Sources without pings return at once."""
+        ...
+
+
+class Source(Protocol):
+    """A stream of posts. `decode` is pure and total; `connect` does the I/O."""
+
+    name: str
+    """The value of `Post.source`; also the key of cursor, coverage and gaps."""
+    can_replay: bool
+    """Whether `connect(cursor)` re-sends what came since `cursor`."""
+    quiet_after_s: float | None
+    """The receive watchdog: this long without a frame means the connection is dead. None where silence is normal."""
+
+    def connect(self, cursor: int | None) -> AbstractAsyncContextManager[Connection]: ...
+
+    def decode(self, raw: bytes) -> Decoded:
+        """Never raises on upstream bytes."""
+        ...
+
+
+# ------------------------------------------------------------------ stores
+GapCause: TypeAlias = Literal["start", "disconnect", "stall", "retention", "shutdown", "no-replay", "sequence"]
+
+
+class ResumePoint(msgspec.Struct, frozen=True):
+    """How far a source has been stored."""
+
+    cursor: int | None
+    covered_until: Micros | None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What one transaction stores: the posts and deletes of one source, and how far that brings its cursor.
+
+    `covered_from` to `covered_until` is the stretch of the source's own time that was watched without a break.
+    """
+
+    source: str
+    posts: Sequence[Post]
+    deletes: Sequence[Deleted]
+    cursor: int | None
+    covered_from: Micros
+    covered_until: Micros
+    live: bool = True
+
+
+class StoredPost(msgspec.Struct, frozen=True):
+    pk: int
+    post: Post
+
+
+class Event(msgspec.Struct, frozen=True):
+    """A broadcast frame as stored: `seq` and `ts` are the database's."""
+
+    seq: int
+    ts: Micros
+    type: str
+    live: bool
+    data: msgspec.Raw
+    """JSON."""
+    posts: tuple[Post, ...] = ()
+    """For `posts.new`: what the hub filters by."""
+
+
+class EventDraft(msgspec.Struct, frozen=True):
+    type: str
+    data: msgspec.Raw
+    live: bool = True
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What a batch changed. `events` are ready to broadcast and already stored."""
+
+    created: Sequence[StoredPost]
+    updated: int
+    deleted: int
+    duplicates: int
+    events: Sequence[Event]
+
+
+class MomentumRow(msgspec.Struct, frozen=True):
+    """The current momentum of one entity, as published."""
+
+    entity: str
+    kind: str
+    name: str
+    as_of: Micros
+    stage: str
+    stage_since: Micros
+    mentions: int
+    """Mentions in the last 15 minutes."""
+    authors: int
+    """Distinct authors in the last 15 minutes."""
+    velocity: float
+    """Mentions a minute over the last 5 observed minutes."""
+    acceleration: float
+    """Mentions a minute, a minute."""
+    surprise: float
+    score: float
+    """0 to 1."""
+    sparkline: tuple[float | None, ...] = ()
+    """Mentions a minute over the last 30 minutes, oldest first; None where nothing was observed."""
+
+
+class PostStore(Protocol):
+    """The write side of Postgres. Every method raises `StoreUnavailable` when it cannot be reached."""
+
+    async def now(self) -> Micros:
+        """The database's clock: the one that decides ages."""
+        ...
+
+    async def resume_point(self, source: str) -> ResumePoint: ...
+
+    async def commit(self, batch: Batch) -> Committed:
+        """Store a batch in one transaction: all of it, or nothing. Idempotent: a repeated batch changes nothing."""
+        ...
+
+    async def open_gap(self, source: str, cause: GapCause, started_at: Micros, detail: str) -> Event | None:
+        """Record that `source` is not being watched from `started_at` on. None if one is open already."""
+        ...
+
+    async def close_gap(self, source: str, resumed_at: Micros, *, backfilled: bool) -> Event | None:
+        """Close the open gap. `backfilled` when the source re-sent what was missed."""
+        ...
+
+    async def append_events(self, drafts: Sequence[EventDraft]) -> Sequence[Event]: ...
+
+    async def report(self, component: str, state: str, detail: Mapping[str, object]) -> None:
+        """Publish what a component is doing, for `/v1/status` in any process."""
+        ...
+
+
+class OutboxItem(msgspec.Struct, frozen=True):
+    """A post that the vector index has not caught up with. `post` is None when it has to be removed there."""
+
+    id: int
+    pk: int
+    post: Post | None
+
+
+class Outbox(Protocol):
+    async def claim(self, limit: int, after: int = 0) -> Sequence[OutboxItem]:
+        """The oldest items with an id above `after`. Claiming changes nothing: an item stays until it is marked done.
+
+        Ids are not given in the order of commits: start from 0 again now and then.
+        """
+        ...
+
+    async def done(self, items: Sequence[OutboxItem], *, space: str) -> None: ...
+
+    async def depth(self) -> int: ...
+
+    async def start_anew(self) -> int:
+        """The index turned out to be empty: queue every post that it once held. Answers how many."""
+        ...
+
+
+# ------------------------------------------------------------------ search
+class Space(msgspec.Struct, frozen=True):
+    """A named vector of the collection: one per embedding model, never mixed."""
+
+    name: str
+    dimensions: int
+
+
+class SearchFilters(msgspec.Struct, frozen=True):
+    """All optional; those given are combined with AND."""
+
+    entity: str | None = None
+    """Entity key, for example `ticker:BTC`."""
+    author: str | None = None
+    lang: str | None = None
+    source: str | None = None
+    since: Micros | None = None
+    """Inclusive, by event time."""
+    until: Micros | None = None
+    """Exclusive, by event time."""
+
+
+class VectorPoint(msgspec.Struct, frozen=True):
+    pk: int
+    vector: Sequence[float] | npt.NDArray[np.float32]
+    payload: Mapping[str, object]
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """One answer of one leg, best first within its list."""
+
+    pk: int
+    score: float
+
+
+class VectorIndex(Protocol):
+    """Every method raises `VectorIndexUnavailable` when the engine cannot be reached."""
+
+    async def ensure(self, space: Space) -> None:
+        """Create the collection, the space and the payload indexes where they are missing. Idempotent."""
+        ...
+
+    async def upsert(self, space: Space, points: Sequence[VectorPoint]) -> None: ...
+
+    async def delete(self, pks: Sequence[int]) -> None: ...
+
+    async def search(self, space: Space, vector: Sequence[float], filters: SearchFilters, limit: int) -> list[Hit]: ...
+
+    async def count(self) -> int: ...
+
+    async def close(self) -> None: ...
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors of its own space."""
+
+    space: Space
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Shape (len(texts), space.dimensions). CPU-bound: call it in a thread."""
+        ...
+
+
+class LexicalSearch(Protocol):
+    async def lexical(self, query: str, filters: SearchFilters, limit: int) -> list[Hit]:
+        """Full-text matches, best first. Raises `StoreUnavailable`."""
+        ...
+
+    async def posts_by_pk(self, pks: Sequence[int]) -> dict[int, Post]: ...
+
+
+# ------------------------------------------------------------------ broadcast
+class Broadcaster(Protocol):
+    """Where frames leave for the screens: the local hub, or API Gateway."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Hand the events over. Never blocks on a slow client and never raises for one."""
+        ...
+
+
+# ------------------------------------------------------------------ momentum
+class MinuteCounts(msgspec.Struct, frozen=True):
+    """Mentions of the active entities over the minutes that end at `as_of`, summed over sources.
+
+    Each source's counts are divided by its own coverage before they are summed, and multiplied by `exposure`.
+    """
+
+    as_of: Micros
+    entities: Sequence[str]
+    counts: npt.NDArray[np.float64]
+    """Shape (entities, minutes), oldest minute first."""
+    exposure: npt.NDArray[np.float64]
+    """Shape (minutes,), 0 to 1: the observed part of each minute."""
+    authors: npt.NDArray[np.float64]
+    """Shape (entities,): distinct authors in the last 15 minutes."""
+
+
+class AlertDraft(msgspec.Struct, frozen=True):
+    entity: str
+    kind: str
+    stage: str
+    score: float
+    at: Micros
+    evidence: Mapping[str, object]
+
+
+class MomentumStore(Protocol):
+    """What the momentum tick reads and writes. Every method raises `StoreUnavailable`."""
+
+    async def watermark(self) -> Micros | None:
+        """The latest instant of event time that any source has been watched to; None before the first post."""
+        ...
+
+    async def minute_counts(self, as_of: Micros, minutes: int, limit: int) -> MinuteCounts: ...
+
+    async def current(self) -> Sequence[MomentumRow]: ...
+
+    async def publish(
+        self, rows: Sequence[MomentumRow], gone: Sequence[str], alerts: Sequence[AlertDraft], *, live: bool
+    ) -> Sequence[Event]:
+        """Replace `rows`, remove `gone`, store the alerts that a rule asks for; answers the frames to broadcast."""
+        ...
+
+
+# ------------------------------------------------------------------ search answers
+class SearchHit(msgspec.Struct, frozen=True):
+    """One answer of the fused search, best first within its list."""
+
+    pk: int
+    post: Post
+    score: float
+    ranks: dict[str, int]
+    """Leg name to the 1-based rank that leg gave the post: why it is here."""
+
+
+class SearchAnswer(msgspec.Struct, frozen=True):
+    hits: list[SearchHit]
+    legs: list[str]
+    """The legs that ran, of `lexical` and `semantic`."""
+    degraded: list[str]
+    """What was missing while this was answered, as short words such as `embeddings`."""
+
+
+class Searcher(Protocol):
+    async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
+        """At most `limit` fused hits from rank `offset` on.
+
+        Raises:
+            StoreUnavailable: Postgres, which holds the posts themselves, cannot be reached.
+        """
+        ...
+
+
+# ------------------------------------------------------------------ the read side: what the API asks of Postgres
+class MomentumFilters(msgspec.Struct, frozen=True):
+    """All optional; those given are combined with AND."""
+
+    kind: str | None = None
+    stage: str | None = None
+    min_score: float = 0.0
+
+
+class SeriesBucket(msgspec.Struct, frozen=True):
+    """One bucket of an entity's history. Values are None where nothing was observed at all."""
+
+    start: Micros
+    mentions: int | None
+    authors: int | None
+    """Distinct authors within the bucket."""
+    rate: float | None
+    """Mentions per observed minute."""
+    coverage: float
+    """0 to 1: the observed part of what has passed of the bucket."""
+
+
+class GapRow(msgspec.Struct, frozen=True):
+    id: int
+    source: str
+    cause: str
+    detail: str
+    started_at: Micros
+    ended_at: Micros | None
+    backfilled: bool
+    opened_at: Micros
+    closed_at: Micros | None
+
+
+class Series(msgspec.Struct, frozen=True):
+    """The history of one entity over `[since, until)`, in buckets of `bucket_s` seconds."""
+
+    since: Micros
+    until: Micros
+    bucket_s: int
+    buckets: Sequence[SeriesBucket]
+    gaps: Sequence[GapRow]
+    """Those that overlap the range, oldest first."""
+
+
+class Insight(msgspec.Struct, frozen=True):
+    id: int
+    kind: str
+    title: str
+    body: str
+    entities: tuple[str, ...]
+    post_ids: tuple[str, ...]
+    model: str | None
+    created_at: Micros
+
+
+class AlertRule(msgspec.Struct, frozen=True):
+    id: int
+    entity: str | None
+    kind: str | None
+    stage: str
+    min_score: float
+    created_at: Micros
+
+
+class Alert(msgspec.Struct, frozen=True):
+    id: int
+    rule_id: int | None
+    entity: str
+    stage: str
+    score: float
+    at: Micros
+    evidence: msgspec.Raw
+    """JSON object."""
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Stored broadcast frames in order, and the limits of what is stored."""
+
+    events: Sequence[Event]
+    oldest: int
+    """The oldest `seq` that is kept; 0 when there is none."""
+    newest: int
+    """The newest `seq` that is stored; 0 when there is none."""
+
+
+class SourceMinute(msgspec.Struct, frozen=True):
+    """Posts of one source in one minute. `posts` is None where the minute was not watched."""
+
+    source: str
+    minute: Micros
+    posts: int | None
+    coverage: float
+
+
+class SourceTotal(msgspec.Struct, frozen=True):
+    source: str
+    posts: int
+    since: Micros | None
+
+
+class Stats(msgspec.Struct, frozen=True):
+    sources: Sequence[SourceTotal]
+    entities: int
+    """Entities with momentum now."""
+    alerts: int
+    insights: int
+    newest_seq: int
+    minutes: Sequence[SourceMinute]
+    """Oldest first."""
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """How a source is doing, by the database's clock. Ages and lags are in seconds."""
+
+    source: str
+    state: Literal["live", "catching-up", "stale", "disconnected", "stopped"]
+    """`stopped`: shut down on purpose; `disconnected`: lost."""
+    age_s: float | None
+    """Since anything of it was last committed."""
+    lag_s: float | None
+    """How far behind the present its event time is."""
+    covered_until: Micros | None
+    gap: GapRow | None
+    """The open one."""
+
+
+class ComponentStatus(msgspec.Struct, frozen=True):
+    """What a running part last said of itself."""
+
+    component: str
+    state: str
+    since: Micros
+    updated_at: Micros
+    detail: msgspec.Raw
+    """JSON object; its `why`, where there is one, is a sentence for people."""
+
+
+class Status(msgspec.Struct, frozen=True):
+    as_of: Micros
+    """The database's clock."""
+    newest_seq: int
+    sources: Sequence[SourceStatus]
+    components: Sequence[ComponentStatus]
+    degraded: tuple[str, ...]
+    """Short words for what is missing or behind: component names, and `source:NAME`."""
+
+
+class ReadStore(Protocol):
+    """The read side of Postgres. Listings are newest (or highest) first and continue strictly after `after`.
+
+    Every method raises `StoreUnavailable`, or `QueryTimeout` where the statement took too long.
+    """
+
+    async def now(self) -> Micros:
+        """The database's clock."""
+        ...
+
+    async def posts(
+        self, filters: SearchFilters, limit: int, after: tuple[Micros, int] | None = None
+    ) -> Sequence[StoredPost]:
+        """`after` is (event_time, pk) of the last post of the page before."""
+        ...
+
+    async def post(self, post_id: str) -> StoredPost | None: ...
+
+    async def momentum(
+        self, filters: MomentumFilters, limit: int, after: tuple[float, str] | None = None
+    ) -> Sequence[MomentumRow]:
+        """`after` is (score, entity) of the last row of the page before."""
+        ...
+
+    async def momentum_of(self, entity: str) -> MomentumRow | None: ...
+
+    async def series(self, entity: str, window_s: int, bucket_s: int) -> Series:
+        """The last `window_s` seconds up to now. Buckets are aligned to whole multiples of `bucket_s` since 1970."""
+        ...
+
+    async def insights(
+        self,
+        limit: int,
+        after: tuple[Micros, int] | None = None,
+        *,
+        kind: str | None = None,
+        entity: str | None = None,
+    ) -> Sequence[Insight]: ...
+
+    async def alerts(
+        self,
+        limit: int,
+        after: tuple[Micros, int] | None = None,
+        *,
+        entity: str | None = None,
+        stage: str | None = None,
+        since: Micros | None = None,
+        until: Micros | None = None,
+    ) -> Sequence[Alert]: ...
+
+    async def alert_rules(self) -> Sequence[AlertRule]: ...
+
+    async def gaps(
+        self,
+        limit: int,
+        after: tuple[Micros, int] | None = None,
+        *,
+        source: str | None = None,
+        since: Micros | None = None,
+        until: Micros | None = None,
+    ) -> Sequence[GapRow]:
+        """Gaps that overlap `[since, until)`."""
+        ...
+
+    async def events(self, after: int | None, limit: int) -> EventPage:
+        """The frames with a `seq` above `after`, oldest first; none for None, which only asks for the limits."""
+        ...
+
+    async def stats(self, minutes: int) -> Stats: ...
+
+    async def status(self) -> Status: ...
+
+    async def schema_version(self) -> str | None:
+        """The migration that the database is at; None before the first."""
+        ...
+
+
+class AlertRules(Protocol):
+    async def add_rule(self, entity: str | None, kind: str | None, stage: str, min_score: float) -> AlertRule: ...
+
+    async def remove_rule(self, rule_id: int) -> bool:
+        """Whether there was such a rule."""
+        ...
+
+
+class KeyStore(Protocol):
+    async def knows(self, key: str) -> bool:
+        """Whether `key` opens the writing routes. Raises `StoreUnavailable`."""
+        ...
+
+
+# ------------------------------------------------------------------ live clients
+class ClientGone(Exception):
+    """The client closed its socket or lost its connection."""
+
+
+class ClientSocket(Protocol):
+    """One accepted WebSocket, whatever server holds it."""
+
+    async def receive(self) -> str:
+        """The next text frame. Raises `ClientGone`."""
+        ...
+
+    async def send(self, text: str) -> None:
+        """Returns once the transport has taken it, so a slow client makes it wait. Raises `ClientGone`."""
+        ...
+
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+class Hub(Broadcaster, Protocol):
+    """A broadcaster that holds the clients' sockets itself."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more clients for now."""
+        ...
+
+    async def attend(self, socket: ClientSocket) -> None:
+        """Serve one client until it leaves or is sent away. Never raises for what the client does."""
+        ...

@@ -1,0 +1,1 @@
+"""Long-running work and use cases over the ports: they never name an adapter."""

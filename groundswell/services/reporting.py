@@ -1,0 +1,42 @@
+"""Publishes what each running part says of itself, so that `/v1/status` knows it in any process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TypeAlias
+
+from groundswell.errors import StoreUnavailable
+from groundswell.ports import PostStore
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 2.0
+
+Report: TypeAlias = Callable[[], tuple[str, Mapping[str, object]]]
+"""State, and a detail whose `why` is a sentence while not all is well."""
+
+
+class Reporter:
+    """Stores one report for each component every `REPORT_EVERY_S`, and once more when it stops."""
+
+    def __init__(self, store: PostStore, reports: Mapping[str, Report]) -> None:
+        self._store = store
+        self._reports = reports
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            await self.report()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), REPORT_EVERY_S)
+
+    async def report(self) -> None:
+        """A database that is away is no news here: every reader of the status finds that out by itself."""
+        try:
+            for component, ask in self._reports.items():
+                state, detail = ask()
+                await self._store.report(component, state, detail)
+        except StoreUnavailable as error:
+            log.debug("status not reported: %s", error)

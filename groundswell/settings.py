@@ -1,0 +1,211 @@
+"""Typed settings for each service, read from the environment: the only place that does so.
+
+A service validates what it needs and nothing else, and reports every problem at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
+from groundswell.configuration.schema import EMBEDDED, PREFIX, Variable, variables
+from groundswell.configuration.secret import Secret
+from groundswell.configuration.values import Value, parse_value, placeholder_in
+from groundswell.errors import ConfigError
+from groundswell.settings_model import (
+    SETTINGS,
+    ApiSettings,
+    EmbeddedSettings,
+    MigrateSettings,
+    RelaySettings,
+    Settings,
+)
+
+__all__ = [
+    "SETTINGS",
+    "ApiSettings",
+    "EmbeddedSettings",
+    "MigrateSettings",
+    "RelaySettings",
+    "Secret",
+    "Settings",
+    "load",
+    "origin_of",
+    "read_environment",
+]
+
+ENV_FILE = ".env"
+S = TypeVar("S", bound=Settings)
+
+
+def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """The settings of one service, for example `load(ApiSettings)`.
+
+    `environ` is `read_environment()` where it is not given. An empty variable counts as unset.
+
+    Raises:
+        ConfigError: with every problem: the variable, what is wrong with it, and what would be right.
+    """
+    given = read_environment() if environ is None else environ
+    values, problems = _parse_all(kind.service, given)
+    problems += _unknown(given)
+    if not problems:
+        problems += _contradictions(kind.service, values)
+    if problems:
+        raise ConfigError(problems)
+    return kind(**{variable.field: values[variable.name] for variable in _of(kind.service)})
+
+
+def read_environment(folder: Path | None = None) -> dict[str, str]:
+    """The process environment over the `.env` file of `folder` (the current one where not given).
+
+    Raises:
+        ConfigError: a line of that file is not `NAME=value`.
+    """
+    path = (folder or Path.cwd()) / ENV_FILE
+    try:
+        text = path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path}: cannot be read ({error}). Mend it or move it away."]) from error
+    return {**parse_env_file(text, str(path)), **os.environ}
+
+
+def origin_of(name: str) -> str:
+    """Where a variable that is set comes from: `environment`, or the name of the file."""
+    return "environment" if os.environ.get(name) else ENV_FILE
+
+
+def parse_env_file(text: str, name: str = ENV_FILE) -> dict[str, str]:
+    """`NAME=value` lines; `export` and quotes allowed; `#` starts a comment.
+
+    Raises:
+        ConfigError: the lines that are something else.
+    """
+    found: dict[str, str] = {}
+    problems: list[str] = []
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", stripped)
+        if match is None:
+            problems.append(f"{name} line {number}: is not NAME=value. Write it so, or put # in front of it.")
+            continue
+        key, value = match[1], match[2]
+        quoted = re.fullmatch(r"""(["'])(.*)\1(?:\s+#.*)?""", value)
+        found[key] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*$", "", value)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _of(service: str) -> list[Variable]:
+    return [variable for variable in variables() if variable.used_by(service)]
+
+
+def _parse_all(service: str, given: Mapping[str, str]) -> tuple[dict[str, Value], list[str]]:
+    values: dict[str, Value] = {}
+    problems: list[str] = []
+    for variable in _of(service):
+        text = given.get(variable.name, "").strip() or variable.default_text
+        try:
+            value = values[variable.name] = parse_value(variable, text)
+        except ValueError as error:
+            problems.append(f"{variable.name}: {error}")
+            continue
+        if value is None and service in variable.required:
+            problems.append(
+                f"{variable.name}: is not set, and `groundswell {service}` needs it. "
+                f"Set it, for example to {variable.examples[0]}, or use `groundswell up`, which brings its own."
+            )
+        if isinstance(value, Path) and variable.exists == "file" and not value.is_file():
+            problems.append(f"{variable.name}: there is no file {value}. Correct the path, or leave it empty.")
+    if values.get("GROUNDSWELL_ENVIRONMENT") in {"staging", "production"}:
+        problems += _outside_development(service, values)
+    return values, problems
+
+
+def _contradictions(service: str, values: Mapping[str, Value]) -> list[str]:
+    replaying = values.get("GROUNDSWELL_SOURCE") == "replay" and service in {"relay", EMBEDDED}
+    if replaying and values.get("GROUNDSWELL_REPLAY_FILE") is None:
+        return [
+            "GROUNDSWELL_REPLAY_FILE: is not set, but GROUNDSWELL_SOURCE is replay. "
+            "Set it to a recording, for example recordings/monday.jsonl.zst."
+        ]
+    return []
+
+
+def _outside_development(service: str, values: Mapping[str, Value]) -> list[str]:
+    environment = values["GROUNDSWELL_ENVIRONMENT"]
+    problems: list[str] = []
+    addressed = [variable for variable in _of(service) if variable.visibility]
+    urls = {variable.name: _text(values.get(variable.name)) for variable in addressed}
+    public_hosts = {
+        host: variable.name
+        for variable in addressed
+        if variable.visibility == "public"
+        for host in hosts_of(urls[variable.name])
+    }
+    for variable in _of(service):
+        value = values.get(variable.name)
+        if isinstance(value, Secret) and placeholder_in(variable, value):
+            problems.append(
+                f"{variable.name}: still holds a placeholder, which is refused in {environment}. Set the real secret."
+            )
+    for variable in addressed:
+        url = urls[variable.name]
+        internal = [host for host in hosts_of(url) if is_internal_host(host)]
+        outside = [host for host in hosts_of(url) if not is_internal_host(host)]
+        if variable.visibility == "public" and internal:
+            problems.append(
+                f"{variable.name}: {internal[0]} is an internal address, which browsers cannot reach in "
+                f"{environment}. Set the public one, for example {variable.examples[0]}."
+            )
+        elif variable.visibility == "public" and url and not is_encrypted(url):
+            problems.append(
+                f"{variable.name}: {url} is not encrypted, and browsers refuse it on an https page. "
+                f"Use {variable.schemes[0] if is_encrypted(f'{variable.schemes[0]}://') else 'https'}://."
+            )
+        if variable.visibility == "internal":
+            problems += [
+                f"{variable.name}: {host} is the public address of {public_hosts[host]}. "
+                f"Set the internal one, for example {_hostname(variable)}."
+                for host in outside
+                if host in public_hosts
+            ]
+            if outside and not is_encrypted(url):
+                remedy = "add sslmode=require" if url.startswith("postgres") else "use https://"
+                problems.append(
+                    f"{variable.name}: {outside[0]} is on the public internet and the connection is not "
+                    f"encrypted, so secrets and data could be read on the way. To mend it, {remedy}."
+                )
+    return problems
+
+
+def _hostname(variable: Variable) -> str:
+    return next(iter(hosts_of(variable.examples[0])), variable.examples[0])
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
+    return value if isinstance(value, str) else ""
+
+
+def _unknown(given: Mapping[str, str]) -> list[str]:
+    known = {variable.name for variable in variables()}
+    problems: list[str] = []
+    for name in sorted(given):
+        if not name.upper().startswith(PREFIX) or name in known:
+            continue
+        close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
+        hint = f"Did you mean {close[0]}?" if close else "Remove it; `groundswell env list` shows all there are."
+        problems.append(f"{name}: nothing reads this variable. {hint}")
+    return problems

@@ -1,0 +1,237 @@
+"""The settings of each service. Made from env.schema.json by `make generate`: edit that instead."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import msgspec
+
+from groundswell.configuration.secret import Secret
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every service's settings have in common."""
+
+    service: ClassVar[str]
+
+
+class RelaySettings(Settings, frozen=True, kw_only=True):
+    """What the service `relay` needs."""
+
+    service: ClassVar[str] = "relay"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    database_url: Secret
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_size: int
+    """Most database connections that one process holds."""
+    database_pool_wait_s: float
+    """Seconds that a request waits for a free database connection before it is answered with 503."""
+    database_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement."""
+    qdrant_url: str | None
+    """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
+    without semantic search and say so."""
+    qdrant_api_key: Secret | None
+    """API key of that Qdrant. Empty where it needs none."""
+    qdrant_collection: str
+    """Collection that holds the post vectors."""
+    embedding_chain: tuple[str, ...]
+    """Embedding models in order of preference: the first that loads is used. `none` switches embeddings
+    off."""
+    source: Literal["simulator", "jetstream", "replay"]
+    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    jetstream_hosts: tuple[str, ...]
+    """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
+    jetstream_collections: tuple[str, ...]
+    """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts."""
+    replay_file: Path | None
+    """Recording to play when the source is `replay`: one frame a line, plain, gzip (`.gz`) or zstd
+    (`.zst`)."""
+    replay_speed: float | Literal["max"]
+    """How many times faster than it happened a recording plays, or `max` for as fast as possible."""
+    simulator_rate: float
+    """Average posts a second that the simulator sends."""
+    simulator_seed: int
+    """The same seed gives the same feed."""
+    simulator_history_minutes: int
+    """Minutes of simulated past that a first start stores, so that charts are not empty."""
+    watch_list: Path | None
+    """File with names to notice in texts: one name a line, other ways to write it after bars (`NASA | the
+    space agency`). Empty: the list that comes with Groundswell."""
+    batch_max_posts: int
+    """Most posts that one database transaction stores."""
+    batch_max_age_ms: int
+    """Longest time in milliseconds that a post waits for its batch to fill."""
+    momentum_interval_s: float
+    """Seconds between two computations of momentum."""
+    events_keep_hours: int
+    """Hours that broadcast frames are kept for clients that catch up."""
+
+
+class ApiSettings(Settings, frozen=True, kw_only=True):
+    """What the service `api` needs."""
+
+    service: ClassVar[str] = "api"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    database_url: Secret
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_size: int
+    """Most database connections that one process holds."""
+    database_pool_wait_s: float
+    """Seconds that a request waits for a free database connection before it is answered with 503."""
+    database_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement."""
+    qdrant_url: str | None
+    """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
+    without semantic search and say so."""
+    qdrant_api_key: Secret | None
+    """API key of that Qdrant. Empty where it needs none."""
+    qdrant_collection: str
+    """Collection that holds the post vectors."""
+    embedding_chain: tuple[str, ...]
+    """Embedding models in order of preference: the first that loads is used. `none` switches embeddings
+    off."""
+    source: Literal["simulator", "jetstream", "replay"]
+    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    api_host: str
+    """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
+    api_port: int
+    """Port to listen on."""
+    public_api_url: str | None
+    """Where browsers reach the API. Empty: the address that served the page."""
+    public_ws_url: str | None
+    """Where browsers open the WebSocket. Empty: beside the API."""
+    cors_origins: tuple[str, ...]
+    """Other sites whose pages may call this API: origins such as `https://example.com`, or `*`."""
+    trusted_proxies: tuple[str, ...]
+    """Addresses or networks of reverse proxies whose X-Forwarded-For header is believed."""
+    rate_limit_per_minute: int
+    """Requests that one client address may make a minute; 0 for no limit."""
+    ws_max_connections: int
+    """Most WebSocket clients at once; further ones are asked to come back later."""
+
+
+class MigrateSettings(Settings, frozen=True, kw_only=True):
+    """What the service `migrate` needs."""
+
+    service: ClassVar[str] = "migrate"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    database_url: Secret | None
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+
+
+class EmbeddedSettings(Settings, frozen=True, kw_only=True):
+    """What `groundswell up` needs: everything."""
+
+    service: ClassVar[str] = "embedded"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    database_url: Secret | None
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_size: int
+    """Most database connections that one process holds."""
+    database_pool_wait_s: float
+    """Seconds that a request waits for a free database connection before it is answered with 503."""
+    database_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement."""
+    qdrant_url: str | None
+    """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
+    without semantic search and say so."""
+    qdrant_api_key: Secret | None
+    """API key of that Qdrant. Empty where it needs none."""
+    qdrant_collection: str
+    """Collection that holds the post vectors."""
+    embedding_chain: tuple[str, ...]
+    """Embedding models in order of preference: the first that loads is used. `none` switches embeddings
+    off."""
+    source: Literal["simulator", "jetstream", "replay"]
+    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    jetstream_hosts: tuple[str, ...]
+    """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
+    jetstream_collections: tuple[str, ...]
+    """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts."""
+    replay_file: Path | None
+    """Recording to play when the source is `replay`: one frame a line, plain, gzip (`.gz`) or zstd
+    (`.zst`)."""
+    replay_speed: float | Literal["max"]
+    """How many times faster than it happened a recording plays, or `max` for as fast as possible."""
+    simulator_rate: float
+    """Average posts a second that the simulator sends."""
+    simulator_seed: int
+    """The same seed gives the same feed."""
+    simulator_history_minutes: int
+    """Minutes of simulated past that a first start stores, so that charts are not empty."""
+    watch_list: Path | None
+    """File with names to notice in texts: one name a line, other ways to write it after bars (`NASA | the
+    space agency`). Empty: the list that comes with Groundswell."""
+    batch_max_posts: int
+    """Most posts that one database transaction stores."""
+    batch_max_age_ms: int
+    """Longest time in milliseconds that a post waits for its batch to fill."""
+    momentum_interval_s: float
+    """Seconds between two computations of momentum."""
+    events_keep_hours: int
+    """Hours that broadcast frames are kept for clients that catch up."""
+    api_host: str
+    """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
+    api_port: int
+    """Port to listen on."""
+    public_api_url: str | None
+    """Where browsers reach the API. Empty: the address that served the page."""
+    public_ws_url: str | None
+    """Where browsers open the WebSocket. Empty: beside the API."""
+    cors_origins: tuple[str, ...]
+    """Other sites whose pages may call this API: origins such as `https://example.com`, or `*`."""
+    trusted_proxies: tuple[str, ...]
+    """Addresses or networks of reverse proxies whose X-Forwarded-For header is believed."""
+    rate_limit_per_minute: int
+    """Requests that one client address may make a minute; 0 for no limit."""
+    ws_max_connections: int
+    """Most WebSocket clients at once; further ones are asked to come back later."""
+
+
+SETTINGS: tuple[type[Settings], ...] = (RelaySettings, ApiSettings, MigrateSettings, EmbeddedSettings)

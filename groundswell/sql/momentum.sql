@@ -1,0 +1,77 @@
+-- What the momentum tick reads and writes.
+
+-- name: watermark
+SELECT (extract(epoch FROM max(covered_until)) * 1000000)::bigint FROM cursors
+
+-- name: active_entities
+-- Worth a look: mentioned by now and then in the window, or still shown as more than dormant.
+WITH recent AS (
+    SELECT entity, sum(mentions) AS mentions FROM minute_counts
+    WHERE minute > %(window_start)s::timestamptz AND minute <= %(as_of)s::timestamptz
+    GROUP BY entity HAVING sum(mentions) >= 3
+    ORDER BY sum(mentions) DESC LIMIT %(limit)s
+)
+SELECT entity FROM recent UNION SELECT entity FROM momentum ORDER BY 1
+
+-- name: counts_of_entities
+-- One row of parallel arrays: position of the entity in the list given, source, minute, mentions.
+SELECT array_agg(e.position::integer - 1), array_agg(c.source), array_agg(
+           (extract(epoch FROM c.minute - %(start)s::timestamptz) / 60)::integer), array_agg(c.mentions)
+FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
+JOIN minute_counts c USING (entity)
+WHERE c.minute >= %(start)s::timestamptz AND c.minute <= %(as_of)s::timestamptz
+
+-- name: authors_of_entities
+SELECT e.position::integer - 1, count(DISTINCT (m.source, m.author))
+FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
+JOIN minute_authors m USING (entity)
+WHERE m.minute > %(window_start)s::timestamptz AND m.minute <= %(as_of)s::timestamptz
+GROUP BY e.position
+
+-- name: coverage_of_minutes
+SELECT source, (extract(epoch FROM minute - %(start)s::timestamptz) / 60)::integer, observed_seconds
+FROM coverage WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
+
+-- name: current_momentum
+SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
+       (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,
+       score, sparkline
+FROM momentum
+
+-- name: replace_momentum
+INSERT INTO momentum (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity, acceleration,
+                      surprise, score, sparkline)
+SELECT entity, kind, name, timestamptz 'epoch' + as_of * interval '1 microsecond', stage,
+       timestamptz 'epoch' + stage_since * interval '1 microsecond', mentions, authors, velocity, acceleration,
+       surprise, score, sparkline::real[]
+FROM unnest(
+    %(entity)s::text[], %(kind)s::text[], %(name)s::text[], %(as_of)s::bigint[], %(stage)s::text[],
+    %(stage_since)s::bigint[], %(mentions)s::integer[], %(authors)s::integer[], %(velocity)s::float8[],
+    %(acceleration)s::float8[], %(surprise)s::float8[], %(score)s::float8[], %(sparkline)s::text[]
+) AS t (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity, acceleration, surprise, score,
+        sparkline)
+ON CONFLICT (entity) DO UPDATE
+SET as_of = excluded.as_of, stage = excluded.stage, stage_since = excluded.stage_since,
+    mentions = excluded.mentions, authors = excluded.authors, velocity = excluded.velocity,
+    acceleration = excluded.acceleration, surprise = excluded.surprise, score = excluded.score,
+    sparkline = excluded.sparkline
+
+-- name: forget_momentum
+DELETE FROM momentum WHERE entity = ANY(%(entity)s::text[])
+
+-- name: fire_alerts
+-- One alert for each change that a rule asks for; the oldest rule that matches signs it.
+WITH changed AS (
+    SELECT entity, kind, stage, score, timestamptz 'epoch' + at * interval '1 microsecond' AS at, evidence::jsonb
+    FROM unnest(%(entity)s::text[], %(kind)s::text[], %(stage)s::text[], %(score)s::float8[], %(at)s::bigint[],
+                %(evidence)s::text[]) AS t (entity, kind, stage, score, at, evidence)
+), matched AS (
+    SELECT DISTINCT ON (c.entity) r.id AS rule_id, c.*
+    FROM changed c JOIN alert_rules r
+      ON r.stage = c.stage AND c.score >= r.min_score
+     AND (r.entity IS NULL OR r.entity = c.entity) AND (r.kind IS NULL OR r.kind = c.kind)
+    ORDER BY c.entity, r.id
+)
+INSERT INTO alerts (rule_id, entity, stage, score, at, evidence)
+SELECT rule_id, entity, stage, score, at, evidence FROM matched
+RETURNING id, rule_id, entity, stage, score, (extract(epoch FROM at) * 1000000)::bigint, evidence

@@ -1,0 +1,198 @@
+-- The read side: what the API asks. Instants travel as microseconds since 1970.
+-- Optional filters are null when they are not given. These statements are planned afresh for the values of each call
+-- (never as a prepared generic plan), so that a null filter costs nothing and a given one can use its index.
+
+-- name: now
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- name: posts
+-- A page of posts, newest first, strictly after the place given.
+SELECT pk, id, source, author, text, (extract(epoch FROM event_time) * 1000000)::bigint, rev,
+       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of
+FROM posts
+WHERE (%(entity)s::text IS NULL OR entities @> ARRAY[%(entity)s::text])
+  AND (%(author)s::text IS NULL OR author = %(author)s)
+  AND (%(lang)s::text IS NULL OR lang = %(lang)s)
+  AND (%(source)s::text IS NULL OR source = %(source)s)
+  AND (%(since)s::timestamptz IS NULL OR event_time >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR event_time < %(until)s)
+  AND (%(after_time)s::timestamptz IS NULL OR (event_time, pk) < (%(after_time)s, %(after_pk)s))
+ORDER BY event_time DESC, pk DESC
+LIMIT %(limit)s
+
+-- name: post
+SELECT pk, id, source, author, text, (extract(epoch FROM event_time) * 1000000)::bigint, rev,
+       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of
+FROM posts WHERE id = %(id)s
+
+-- name: posts_by_pk
+SELECT pk, id, source, author, text, (extract(epoch FROM event_time) * 1000000)::bigint, rev,
+       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of
+FROM posts WHERE pk = ANY(%(pks)s::bigint[])
+
+-- name: momentum
+-- A page of entities, highest score first; names break ties.
+SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
+       (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,
+       score, sparkline
+FROM momentum
+WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(stage)s::text IS NULL OR stage = %(stage)s)
+  AND score >= %(min_score)s
+  AND (%(after_score)s::float8 IS NULL OR score < %(after_score)s
+       OR (score = %(after_score)s AND entity > %(after_entity)s))
+ORDER BY score DESC, entity
+LIMIT %(limit)s
+
+-- name: momentum_of
+SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
+       (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,
+       score, sparkline
+FROM momentum WHERE entity = %(entity)s
+
+-- name: series
+-- Buckets of one entity, oldest first. A source's rate divides by what was observed of that source; rates are summed
+-- over sources, coverage is their mean over the part of the bucket that has passed. Sources count from the first
+-- minute on in which they were watched within the window.
+WITH bounds AS (
+    SELECT %(since)s::timestamptz AS since, %(until)s::timestamptz AS until, %(bucket_s)s::integer AS bucket_s,
+           clock_timestamp() AS now
+), buckets AS (
+    SELECT start, start + make_interval(secs => bucket_s) AS stop,
+           LEAST(extract(epoch FROM now - start), bucket_s) AS passed
+    FROM bounds, generate_series(since, until - interval '1 second', make_interval(secs => bucket_s)) AS start
+    WHERE start < now
+), watched AS (
+    SELECT c.source, date_bin(make_interval(secs => b.bucket_s), c.minute, timestamptz 'epoch') AS start,
+           sum(c.observed_seconds) AS seconds
+    FROM coverage c, bounds b WHERE c.minute >= b.since AND c.minute < b.until
+    GROUP BY 1, 2
+), sources AS (
+    SELECT source, min(start) AS first FROM watched GROUP BY source
+), mentioned AS (
+    SELECT m.source, date_bin(make_interval(secs => b.bucket_s), m.minute, timestamptz 'epoch') AS start,
+           sum(m.mentions) AS mentions
+    FROM minute_counts m, bounds b
+    WHERE m.entity = %(entity)s AND m.minute >= b.since AND m.minute < b.until
+    GROUP BY 1, 2
+), authors AS (
+    SELECT date_bin(make_interval(secs => b.bucket_s), m.minute, timestamptz 'epoch') AS start,
+           count(DISTINCT (m.source, m.author)) AS authors
+    FROM minute_authors m, bounds b
+    WHERE m.entity = %(entity)s AND m.minute >= b.since AND m.minute < b.until
+    GROUP BY 1
+), by_source AS (
+    SELECT b.start, b.passed, s.source, COALESCE(w.seconds, 0) AS seconds, COALESCE(m.mentions, 0) AS mentions
+    FROM buckets b
+    LEFT JOIN sources s ON s.first <= b.start
+    LEFT JOIN watched w ON w.source = s.source AND w.start = b.start
+    LEFT JOIN mentioned m ON m.source = s.source AND m.start = b.start
+), summed AS (
+    SELECT start, sum(seconds) AS seconds, sum(mentions)::integer AS mentions,
+           sum(mentions / (seconds / 60)) FILTER (WHERE seconds >= 1) AS rate,
+           LEAST(1, GREATEST(0, COALESCE(sum(seconds) / NULLIF(count(source) * min(passed), 0), 0))) AS coverage
+    FROM by_source GROUP BY start
+)
+SELECT (extract(epoch FROM s.start) * 1000000)::bigint,
+       CASE WHEN s.seconds > 0 THEN s.mentions END,
+       CASE WHEN s.seconds > 0 THEN COALESCE(a.authors, 0)::integer END,
+       s.rate::float8, s.coverage::float8
+FROM summed s LEFT JOIN authors a USING (start)
+ORDER BY s.start
+
+-- name: gaps
+-- Gaps that overlap a range, newest first.
+SELECT id, source, cause, detail, (extract(epoch FROM started_at) * 1000000)::bigint,
+       (extract(epoch FROM ended_at) * 1000000)::bigint, backfilled,
+       (extract(epoch FROM opened_at) * 1000000)::bigint, (extract(epoch FROM closed_at) * 1000000)::bigint
+FROM gaps
+WHERE (%(source)s::text IS NULL OR source = %(source)s)
+  AND (%(since)s::timestamptz IS NULL OR ended_at IS NULL OR ended_at > %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR started_at < %(until)s)
+  AND (%(after_time)s::timestamptz IS NULL OR (started_at, id) < (%(after_time)s, %(after_id)s))
+ORDER BY started_at DESC, id DESC
+LIMIT %(limit)s
+
+-- name: insights
+SELECT id, kind, title, body, entities, post_ids, model, (extract(epoch FROM created_at) * 1000000)::bigint
+FROM insights
+WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
+  AND (%(entity)s::text IS NULL OR entities @> ARRAY[%(entity)s::text])
+  AND (%(after_time)s::timestamptz IS NULL OR (created_at, id) < (%(after_time)s, %(after_id)s))
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s
+
+-- name: alerts
+SELECT id, rule_id, entity, stage, score, (extract(epoch FROM at) * 1000000)::bigint, evidence::text
+FROM alerts
+WHERE (%(entity)s::text IS NULL OR entity = %(entity)s)
+  AND (%(stage)s::text IS NULL OR stage = %(stage)s)
+  AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+  AND (%(after_time)s::timestamptz IS NULL OR (at, id) < (%(after_time)s, %(after_id)s))
+ORDER BY at DESC, id DESC
+LIMIT %(limit)s
+
+-- name: alert_rules
+SELECT id, entity, kind, stage, min_score, (extract(epoch FROM created_at) * 1000000)::bigint
+FROM alert_rules ORDER BY id
+
+-- name: add_rule
+INSERT INTO alert_rules (entity, kind, stage, min_score)
+VALUES (%(entity)s, %(kind)s, %(stage)s, %(min_score)s)
+RETURNING id, entity, kind, stage, min_score, (extract(epoch FROM created_at) * 1000000)::bigint
+
+-- name: count_rules
+SELECT count(*) FROM alert_rules
+
+-- name: remove_rule
+DELETE FROM alert_rules WHERE id = %(id)s
+
+-- name: event_limits
+SELECT COALESCE(min(seq), 0), COALESCE(max(seq), 0) FROM events
+
+-- name: events
+SELECT seq, (extract(epoch FROM ts) * 1000000)::bigint, type, live, data::text, pks
+FROM events WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s
+
+-- name: source_totals
+SELECT source, sum(posts)::bigint, (extract(epoch FROM min(minute)) * 1000000)::bigint
+FROM minute_totals GROUP BY source ORDER BY source
+
+-- name: table_totals
+SELECT (SELECT count(*) FROM momentum)::integer, (SELECT count(*) FROM alerts)::integer,
+       (SELECT count(*) FROM insights)::integer, COALESCE((SELECT max(seq) FROM events), 0)
+
+-- name: source_minutes
+-- Posts of each watched minute by source; a source counts from the first minute on in which it was watched.
+WITH bounds AS (
+    SELECT date_trunc('minute', clock_timestamp()) AS last, clock_timestamp() AS now
+), sources AS (
+    SELECT source, min(minute) AS first FROM coverage, bounds
+    WHERE minute > last - make_interval(mins => %(minutes)s) GROUP BY source
+)
+SELECT s.source, (extract(epoch FROM m) * 1000000)::bigint,
+       CASE WHEN c.observed_seconds > 0 THEN COALESCE(t.posts, 0) END,
+       LEAST(1, COALESCE(c.observed_seconds, 0) / GREATEST(LEAST(60, extract(epoch FROM now - m)), 0.001))::float8
+FROM bounds CROSS JOIN sources s CROSS JOIN LATERAL
+     generate_series(GREATEST(first, last - make_interval(mins => %(minutes)s - 1)), last, interval '1 minute') AS m
+LEFT JOIN coverage c ON c.minute = m AND c.source = s.source
+LEFT JOIN minute_totals t ON t.minute = m AND t.source = s.source
+ORDER BY m, s.source
+
+-- name: sources
+-- How each source is doing, by this clock, with its open gap.
+SELECT c.source,
+       extract(epoch FROM clock_timestamp() - c.updated_at)::float8,
+       extract(epoch FROM clock_timestamp() - c.covered_until)::float8,
+       (extract(epoch FROM c.covered_until) * 1000000)::bigint,
+       g.id, g.source, g.cause, g.detail, (extract(epoch FROM g.started_at) * 1000000)::bigint,
+       (extract(epoch FROM g.ended_at) * 1000000)::bigint, g.backfilled,
+       (extract(epoch FROM g.opened_at) * 1000000)::bigint, (extract(epoch FROM g.closed_at) * 1000000)::bigint
+FROM cursors c LEFT JOIN gaps g ON g.source = c.source AND g.closed_at IS NULL
+ORDER BY c.source
+
+-- name: components
+SELECT component, state, (extract(epoch FROM since) * 1000000)::bigint,
+       (extract(epoch FROM updated_at) * 1000000)::bigint, detail::text
+FROM components ORDER BY component

@@ -1,0 +1,207 @@
+-- The write side: everything here runs inside the one transaction that stores a batch, in this order.
+
+-- name: lock_source
+-- Serialises the batches of a source and tells how far it has been stored.
+INSERT INTO cursors AS c (source) VALUES (%(source)s)
+ON CONFLICT (source) DO UPDATE SET updated_at = now()
+RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint
+
+-- name: insert_posts
+-- New posts in the order given, each with an outbox entry. What was deleted or is stored already is left out.
+WITH incoming AS (
+    SELECT * FROM unnest(
+        %(id)b::text[], %(author)b::text[], %(text)b::text[], %(lang)b::text[], %(created_at)b::bigint[],
+        %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[], %(reply_to)b::text[], %(quote_of)b::text[]
+    ) WITH ORDINALITY
+    AS t (id, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, position)
+), timed AS (
+    SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
+), stored AS (
+    INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of)
+    SELECT i.id, %(source)s, i.author, i.text, i.lang,
+           timestamptz 'epoch' + i.created_at * interval '1 microsecond',
+           i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of
+    FROM timed i
+    WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
+      AND NOT EXISTS (SELECT 1 FROM author_tombstones a
+                      WHERE a.source = %(source)s AND a.author = i.author AND a.until >= i.happened)
+    ORDER BY i.position
+    ON CONFLICT (id) DO NOTHING
+    RETURNING pk, id
+), queued AS (
+    INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM stored
+)
+SELECT pk, id FROM stored ORDER BY pk
+
+-- name: lock_older_revisions
+-- Stored posts that an edit supersedes, with what they counted so far.
+SELECT p.pk, p.id, p.author, p.entities, (extract(epoch FROM p.event_time) * 1000000)::bigint
+FROM posts p JOIN unnest(%(id)b::text[], %(rev)b::text[]) AS i (id, rev) ON p.id = i.id AND p.rev < i.rev
+FOR UPDATE OF p
+
+-- name: update_posts
+-- Edits keep the event time of the original, so that they stay in the minute that they were counted in.
+WITH incoming AS (
+    SELECT * FROM unnest(
+        %(pk)b::bigint[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
+        %(reply_to)b::text[], %(quote_of)b::text[]
+    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of)
+), queued AS (
+    INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM incoming
+)
+UPDATE posts p
+SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
+    reply_to = i.reply_to, quote_of = i.quote_of
+FROM incoming i WHERE p.pk = i.pk
+
+-- name: delete_posts
+-- Posts withdrawn by their authors: gone here, queued to go from the vector index, and kept from coming back.
+WITH incoming AS (
+    SELECT * FROM unnest(%(id)b::text[], %(rev)b::text[]) AS t (id, rev)
+), buried AS (
+    INSERT INTO tombstones AS t (id, rev) SELECT id, rev FROM incoming
+    ON CONFLICT (id) DO UPDATE SET rev = GREATEST(t.rev, excluded.rev)
+), gone AS (
+    DELETE FROM posts p USING incoming i WHERE p.id = i.id AND (i.rev = '' OR p.rev <= i.rev)
+    RETURNING p.pk, p.id, p.author, p.entities, p.event_time
+), forgotten AS (
+    DELETE FROM post_vectors v USING gone g WHERE v.post_pk = g.pk
+), queued AS (
+    INSERT INTO outbox (post_pk, op) SELECT pk, 'delete' FROM gone
+)
+SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
+
+-- name: delete_authors
+-- Whole accounts taken down: all that they posted up to that moment.
+WITH incoming AS (
+    SELECT author, cause, timestamptz 'epoch' + until * interval '1 microsecond' AS until
+    FROM unnest(%(author)b::text[], %(cause)b::text[], %(until)b::bigint[]) AS t (author, cause, until)
+), buried AS (
+    INSERT INTO author_tombstones AS t (source, author, cause, until)
+    SELECT %(source)s, author, cause, until FROM incoming
+    ON CONFLICT (source, author) DO UPDATE SET until = GREATEST(t.until, excluded.until), cause = excluded.cause
+), gone AS (
+    DELETE FROM posts p USING incoming i
+    WHERE p.author = i.author AND p.source = %(source)s AND p.event_time <= i.until
+    RETURNING p.pk, p.id, p.author, p.entities, p.event_time
+), forgotten AS (
+    DELETE FROM post_vectors v USING gone g WHERE v.post_pk = g.pk
+), queued AS (
+    INSERT INTO outbox (post_pk, op) SELECT pk, 'delete' FROM gone
+)
+SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
+
+-- name: add_mentions
+-- xmax = 0 tells a fresh row from an updated one: that is how distinct authors are counted without a second look.
+WITH delta AS (
+    SELECT entity, timestamptz 'epoch' + minute * interval '1 microsecond' AS minute, author, n
+    FROM unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[], %(n)b::integer[])
+    AS t (entity, minute, author, n)
+), counted AS (
+    INSERT INTO minute_authors AS m (entity, minute, source, author, mentions)
+    SELECT entity, minute, %(source)s, author, n FROM delta
+    ON CONFLICT (entity, minute, source, author) DO UPDATE SET mentions = m.mentions + excluded.mentions
+    RETURNING m.entity, m.minute, m.xmax = 0 AS fresh
+), sums AS (
+    SELECT entity, minute, sum(n)::integer AS mentions FROM delta GROUP BY entity, minute
+), fresh AS (
+    SELECT entity, minute, count(*) FILTER (WHERE fresh)::integer AS authors FROM counted GROUP BY entity, minute
+)
+INSERT INTO minute_counts AS c (entity, minute, source, mentions, authors)
+SELECT s.entity, s.minute, %(source)s, s.mentions, f.authors FROM sums s JOIN fresh f USING (entity, minute)
+ON CONFLICT (entity, minute, source)
+DO UPDATE SET mentions = c.mentions + excluded.mentions, authors = c.authors + excluded.authors
+
+-- name: subtract_from_authors
+-- Answers the change of each minute: mentions taken away, and authors who have none left.
+WITH delta AS (
+    SELECT entity, timestamptz 'epoch' + minute * interval '1 microsecond' AS minute, author, n
+    FROM unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[], %(n)b::integer[])
+    AS t (entity, minute, author, n)
+), lowered AS (
+    UPDATE minute_authors m SET mentions = m.mentions - d.n FROM delta d
+    WHERE m.entity = d.entity AND m.minute = d.minute AND m.source = %(source)s AND m.author = d.author
+    RETURNING m.entity, m.minute, d.n, m.mentions <= 0 AS spent
+), sums AS (
+    SELECT entity, minute, sum(n)::integer AS mentions, count(*) FILTER (WHERE spent)::integer AS authors
+    FROM lowered GROUP BY entity, minute
+)
+UPDATE minute_counts c SET mentions = c.mentions - s.mentions, authors = c.authors - s.authors
+FROM sums s WHERE c.entity = s.entity AND c.minute = s.minute AND c.source = %(source)s
+
+-- name: drop_spent_authors
+DELETE FROM minute_authors m
+USING unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[]) AS d (entity, minute, author)
+WHERE m.entity = d.entity AND m.minute = timestamptz 'epoch' + d.minute * interval '1 microsecond'
+  AND m.source = %(source)s AND m.author = d.author AND m.mentions <= 0
+
+-- name: drop_spent_counts
+DELETE FROM minute_counts c
+USING unnest(%(entity)b::text[], %(minute)b::bigint[]) AS d (entity, minute)
+WHERE c.entity = d.entity AND c.minute = timestamptz 'epoch' + d.minute * interval '1 microsecond'
+  AND c.source = %(source)s AND c.mentions <= 0
+
+-- name: add_totals
+INSERT INTO minute_totals AS t (source, minute, posts)
+SELECT %(source)s, timestamptz 'epoch' + minute * interval '1 microsecond', n
+FROM unnest(%(minute)b::bigint[], %(n)b::integer[]) AS d (minute, n)
+ON CONFLICT (source, minute) DO UPDATE SET posts = t.posts + excluded.posts
+
+-- name: add_coverage
+INSERT INTO coverage AS c (source, minute, observed_seconds)
+SELECT %(source)s, timestamptz 'epoch' + minute * interval '1 microsecond', seconds
+FROM unnest(%(minute)b::bigint[], %(seconds)b::double precision[]) AS d (minute, seconds)
+ON CONFLICT (source, minute)
+DO UPDATE SET observed_seconds = LEAST(60, c.observed_seconds + excluded.observed_seconds)
+
+-- name: advance_cursor
+-- Never backwards: GREATEST ignores nulls.
+UPDATE cursors
+SET cursor = GREATEST(cursor, %(cursor)s::bigint),
+    covered_until = GREATEST(covered_until, timestamptz 'epoch' + %(covered_until)s::bigint * interval '1 microsecond'),
+    updated_at = now()
+WHERE source = %(source)s
+
+-- name: lock_events
+-- Held to the end of the transaction, so that sequence numbers become visible in their order.
+SELECT pg_advisory_xact_lock(7302001)
+
+-- name: append_events
+INSERT INTO events (type, live, data, pks)
+SELECT type, live, data::jsonb, CASE WHEN pks = '' THEN NULL ELSE string_to_array(pks, ',')::bigint[] END
+FROM unnest(%(type)s::text[], %(live)s::boolean[], %(data)s::text[], %(pks)s::text[]) WITH ORDINALITY
+    AS t (type, live, data, pks, position)
+ORDER BY position
+RETURNING seq, (extract(epoch FROM ts) * 1000000)::bigint
+
+-- name: now
+SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
+
+-- name: resume_point
+SELECT cursor, (extract(epoch FROM covered_until) * 1000000)::bigint FROM cursors WHERE source = %(source)s
+
+-- name: open_gap
+INSERT INTO gaps (source, cause, detail, started_at)
+VALUES (%(source)s, %(cause)s, %(detail)s, timestamptz 'epoch' + %(started_at)s::bigint * interval '1 microsecond')
+ON CONFLICT (source) WHERE closed_at IS NULL DO NOTHING
+RETURNING id, (extract(epoch FROM started_at) * 1000000)::bigint
+
+-- name: close_gap
+UPDATE gaps
+SET ended_at = GREATEST(started_at, timestamptz 'epoch' + %(ended_at)s::bigint * interval '1 microsecond'),
+    backfilled = %(backfilled)s, closed_at = now()
+WHERE source = %(source)s AND closed_at IS NULL
+RETURNING id, cause, detail, (extract(epoch FROM started_at) * 1000000)::bigint,
+          (extract(epoch FROM ended_at) * 1000000)::bigint
+
+-- name: report_component
+INSERT INTO components AS c (component, state, detail) VALUES (%(component)s, %(state)s, %(detail)s::jsonb)
+ON CONFLICT (component) DO UPDATE
+SET state = excluded.state, detail = excluded.detail, updated_at = now(),
+    since = CASE WHEN c.state = excluded.state THEN c.since ELSE now() END
+
+-- name: forget_events
+DELETE FROM events WHERE seq IN (
+    SELECT seq FROM events WHERE ts < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    ORDER BY seq LIMIT %(limit)s
+)

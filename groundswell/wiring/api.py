@@ -1,0 +1,104 @@
+"""The API as a process of its own, and the application that every shape serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from starlette.types import ASGIApp
+
+from functions.api.app import create_app
+from functions.api.services import ApiServices
+from groundswell import __version__
+from groundswell.adapters.local_hub import LocalHub, follow_events
+from groundswell.adapters.migrations import REQUIRED_VERSION, wait_for_schema
+from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_pool import Pool
+from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.adapters.postgres_rules import PostgresRules
+from groundswell.adapters.postgres_search import PostgresSearch
+from groundswell.adapters.system_clock import SystemClock
+from groundswell.health import Part, Probe
+from groundswell.metrics import Metrics
+from groundswell.ports import VectorIndex
+from groundswell.services.condition import ConditionWatch
+from groundswell.services.search import SearchService
+from groundswell.settings_model import ApiSettings, EmbeddedSettings
+from groundswell.wiring.parts import SCHEMA_WAIT_S, Models, database_pool, search_models
+from groundswell.wiring.serving import listen, serve
+from groundswell.wiring.together import run_together
+
+log = logging.getLogger(__name__)
+
+
+async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
+    """The API and the page over a database that a relay elsewhere writes to, until `stop`.
+
+    Raises:
+        SchemaMismatch: the database did not get the schema that this version needs in time.
+        ConfigError: the address to listen on is taken.
+    """
+    async with AsyncExitStack() as stack:
+        size = settings.database_pool_size
+        pool = await database_pool(stack, settings, settings.database_url.reveal(), size=size, name="api")
+        await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
+        models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
+        metrics = Metrics()
+        hub = LocalHub(SystemClock(), version=__version__, max_clients=settings.ws_max_connections, metrics=metrics)
+        reads = PostgresReads(pool)
+        watch = ConditionWatch(reads, store=None, broadcaster=hub)
+        hub.degraded = lambda: watch.degraded
+        app = application(settings, pool, models, hub, metrics)
+        listener = listen(settings.api_host, settings.api_port)
+        await run_together(
+            stop,
+            hub.run,
+            watch.run,
+            lambda stop: follow_events(reads, hub, stop),
+            lambda stop: serve(
+                app, listener, stop, ready=lambda: log.info("answering on port %d", listener.getsockname()[1])
+            ),
+        )
+
+
+def application(
+    settings: ApiSettings | EmbeddedSettings, pool: Pool, models: Models, hub: LocalHub, metrics: Metrics
+) -> ASGIApp:
+    """The FastAPI application over these parts."""
+    clock = SystemClock()
+    probes: dict[Part, Probe] = {}
+    index = models.index
+    if index is not None:
+        probes["qdrant"] = lambda: _count_points(index)
+    services = ApiServices(
+        reads=PostgresReads(pool),
+        search=SearchService(PostgresSearch(pool), index, models.embedder, clock, metrics=metrics),
+        rules=PostgresRules(pool),
+        keys=PostgresKeys(pool),
+        clock=clock,
+        schema_version=REQUIRED_VERSION,
+        hub=hub,
+        metrics=metrics,
+        probes=probes,
+    )
+    return create_app(
+        services,
+        version=__version__,
+        public_api_url=settings.public_api_url or "",
+        public_ws_url=settings.public_ws_url or "",
+        cors_origins=settings.cors_origins,
+        trusted_proxies=settings.trusted_proxies,
+        rate_limit_per_minute=settings.rate_limit_per_minute,
+        site_dir=_site_dir(),
+    )
+
+
+async def _count_points(index: VectorIndex) -> str:
+    return f"{await index.count()} points"
+
+
+def _site_dir() -> Path:
+    """Where the built site lies: beside the package in a checkout."""
+    return Path(__file__).resolve().parents[2] / "web" / "dist"

@@ -1,0 +1,181 @@
+"""Parts put together for the chores of the command line, not for a service.
+
+`groundswell migrate`, `keys` and `doctor` need a database or a look at one, whether or not the platform runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from groundswell.adapters.data_directory import DirectoryLock
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres, running_url
+from groundswell.adapters.migrations import REQUIRED_VERSION, migrate, schema_version
+from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_pool import Pool, connection, open_pool
+from groundswell.adapters.system_clock import SystemClock
+from groundswell.configuration.secret import Secret
+from groundswell.core.posts import MICROS_PER_SECOND, Micros
+
+CHORE_POOL_SIZE = 2
+CHORE_WAIT_S = 5.0
+CHORE_STATEMENT_S = 30.0
+
+
+@asynccontextmanager
+async def database(url: Secret | None, data_dir: Path) -> AsyncGenerator[str, None]:
+    """The URL of the database to work on: the given one, the embedded one that runs, or that one started for now.
+
+    Raises:
+        DataDirectoryError, StoreUnavailable: as `EmbeddedPostgres.start` does.
+    """
+    found = url.reveal() if url else await asyncio.to_thread(running_url, data_dir)
+    if found:
+        yield found
+        return
+    server = EmbeddedPostgres(data_dir)
+    try:
+        yield await server.start()
+    finally:
+        await server.stop()
+
+
+async def migrate_database(url: Secret | None, data_dir: Path) -> tuple[str | None, str]:
+    """Bring the schema up to date; the versions before and after. Raises as `database` and `migrate` do."""
+    async with database(url, data_dir) as address:
+        return await migrate(address)
+
+
+async def create_key(url: Secret | None, data_dir: Path, name: str) -> str:
+    """A new API key, to be shown once. Raises InvalidRequest when the name is taken."""
+    async with _keys(url, data_dir) as keys:
+        return await keys.create(name)
+
+
+async def list_keys(url: Secret | None, data_dir: Path) -> list[tuple[str, Micros]]:
+    """Name and creation of every API key, oldest first."""
+    async with _keys(url, data_dir) as keys:
+        return await keys.names()
+
+
+async def revoke_key(url: Secret | None, data_dir: Path, name: str) -> None:
+    """Raises NotFound for a name that no key has."""
+    async with _keys(url, data_dir) as keys:
+        await keys.revoke(name)
+
+
+@asynccontextmanager
+async def _keys(url: Secret | None, data_dir: Path) -> AsyncGenerator[PostgresKeys, None]:
+    async with database(url, data_dir) as address:
+        await migrate(address)
+        async with _pool(address, "groundswell keys") as pool:
+            yield PostgresKeys(pool)
+
+
+class DatabaseReport(msgspec.Struct, frozen=True):
+    server: str
+    """For example `PostgreSQL 18.6`."""
+    schema: str | None
+    required_schema: str
+    ahead_s: float
+    """How far the database's clock is ahead of ours, in seconds."""
+    connections: int
+    max_connections: int
+    posts: int | None
+    """None while there is no schema."""
+
+
+async def inspect_database(address: str) -> DatabaseReport:
+    """Ask a database everything that `doctor` wants to know. Raises StoreUnavailable."""
+    clock = SystemClock()
+    async with _pool(address, "groundswell doctor") as pool:
+        version = await schema_version(pool)
+        async with connection(pool) as borrowed:
+            before = clock.now()
+            row = await (
+                await borrowed.execute(
+                    "SELECT current_setting('server_version'), extract(epoch FROM clock_timestamp()),"
+                    " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),"
+                    " current_setting('max_connections')::int"
+                )
+            ).fetchone()
+            middle = (before + clock.now()) / 2
+            assert row is not None
+            posts: int | None = None
+            if version is not None:
+                counted = await (
+                    await borrowed.execute("SELECT reltuples::bigint FROM pg_class WHERE oid = 'posts'::regclass")
+                ).fetchone()
+                posts = max(0, counted[0]) if counted else 0
+    return DatabaseReport(
+        server=f"PostgreSQL {str(row[0]).split()[0]}",
+        schema=version,
+        required_schema=REQUIRED_VERSION,
+        ahead_s=float(row[1]) - middle / MICROS_PER_SECOND,
+        connections=int(row[2]),
+        max_connections=int(row[3]),
+        posts=posts,
+    )
+
+
+def platform_running(data_dir: Path) -> int | None:
+    """The process id of the platform that uses this data directory; None if none does."""
+    return DirectoryLock(data_dir.expanduser().resolve()).holder()
+
+
+def embedded_database_exists(data_dir: Path) -> bool:
+    return (data_dir.expanduser() / "postgres").exists()
+
+
+async def reach_qdrant(url: str, api_key: Secret | None) -> str:
+    """The version that a Qdrant at `url` reports.
+
+    Raises:
+        OSError: it cannot be reached, or refuses; the text says which.
+    """
+    return await asyncio.to_thread(_reach_qdrant, url, api_key)
+
+
+def _reach_qdrant(url: str, api_key: Secret | None) -> str:
+    headers = {"api-key": api_key.reveal()} if api_key else {}
+    request = urllib.request.Request(f"{url}/collections", headers=headers)  # noqa: S310 -- http or https: checked
+    try:
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 -- as above
+            return f"answers (HTTP {answer.status})"
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            raise OSError(f"it refuses the API key (HTTP {error.code})") from error
+        raise OSError(f"it answers with HTTP {error.code}") from error
+    except urllib.error.URLError as error:
+        raise OSError(str(error.reason)) from error
+
+
+async def reach_host(host: str, port: int, *, encrypted: bool) -> None:
+    """Open and close a connection. Raises OSError or TimeoutError."""
+    async with asyncio.timeout(5):
+        context = ssl.create_default_context() if encrypted else None
+        _, writer = await asyncio.open_connection(host, port, ssl=context)
+        writer.close()
+        await writer.wait_closed()
+
+
+@asynccontextmanager
+async def _pool(address: str, name: str) -> AsyncGenerator[Pool, None]:
+    pool = await open_pool(
+        address,
+        size=CHORE_POOL_SIZE,
+        wait_s=CHORE_WAIT_S,
+        statement_timeout_s=CHORE_STATEMENT_S,
+        application_name=name,
+    )
+    try:
+        yield pool
+    finally:
+        await pool.close()

@@ -1,0 +1,87 @@
+"""Everything in one process, on engines of its own: what `groundswell up` runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from groundswell import __version__
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres
+from groundswell.adapters.local_hub import LocalHub
+from groundswell.adapters.migrations import migrate
+from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
+from groundswell.adapters.system_clock import SystemClock
+from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
+from groundswell.metrics import Metrics
+from groundswell.observability import Progress
+from groundswell.settings_model import EmbeddedSettings
+from groundswell.wiring.api import application
+from groundswell.wiring.parts import RELAY_POOL_SIZE, database_pool, open_source, relay_parts, search_models
+from groundswell.wiring.serving import listen, serve
+from groundswell.wiring.together import run_together, writers
+
+
+async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: asyncio.Event) -> None:
+    """Everything in this process, on engines of its own, until `stop`.
+
+    Raises:
+        DataDirectoryError: the data directory cannot be used.
+        ConfigError: an address or a file of the settings cannot.
+    """
+    async with AsyncExitStack() as stack:
+        data_dir = settings.data_dir.expanduser().resolve()
+        if settings.database_url is None:
+            progress.step("Starting Postgres")
+            server = EmbeddedPostgres(data_dir)
+            url = await server.start()
+            stack.push_async_callback(server.stop)
+        else:
+            url = settings.database_url.reveal()
+        progress.step("Bringing the schema up to date")
+        await migrate(url)
+
+        qdrant_url, qdrant_missing = settings.qdrant_url, None
+        if qdrant_url is None:
+            progress.step("Starting the vector engine")
+            engine = EmbeddedQdrant(data_dir / "qdrant")
+            try:
+                qdrant_url = await engine.start()
+                stack.push_async_callback(engine.stop)
+            except (DataDirectoryError, VectorIndexUnavailable) as error:
+                qdrant_missing = error.detail
+                progress.note(f"Search goes on by words alone. {error.detail}")
+
+        progress.step("Loading the embedding model")
+        models = await search_models(stack, settings, qdrant_url=qdrant_url, qdrant_missing=qdrant_missing)
+        if models.embedder_missing is not None:
+            progress.note(f"Search goes on by words alone. {models.embedder_missing}")
+
+        source, recording = await open_source(stack, settings, tell=progress.step)
+        metrics = Metrics()
+        hub = LocalHub(SystemClock(), version=__version__, max_clients=settings.ws_max_connections, metrics=metrics)
+        writing = await database_pool(stack, settings, url, size=RELAY_POOL_SIZE, name="relay")
+        reading = await database_pool(stack, settings, url, size=settings.database_pool_size, name="api")
+        parts = relay_parts(
+            settings,
+            source=source,
+            recording=recording,
+            pool=writing,
+            models=models,
+            broadcaster=hub,
+            metrics=metrics,
+        )
+        reads = PostgresReads(reading)
+        hub.start_at((await reads.events(None, 1)).newest)
+        hub.degraded = lambda: parts.condition.degraded
+        progress.step("Opening the page")
+        app = application(settings, reading, models, hub, metrics)
+        listener = listen(settings.api_host, settings.api_port)
+        host = "localhost" if settings.api_host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.api_host  # noqa: S104
+        page = f"http://{host}:{listener.getsockname()[1]}"
+        await run_together(
+            stop,
+            hub.run,
+            lambda stop: serve(app, listener, stop, ready=lambda: progress.ready(page)),
+            *writers(parts, ends_all=False),
+        )

@@ -1,0 +1,239 @@
+"""The parts of every shape: built from settings, closed with the stack they are entered on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from importlib import resources
+from random import Random
+
+import msgspec
+
+from groundswell.adapters.postgres_momentum import PostgresMomentum
+from groundswell.adapters.postgres_outbox import PostgresOutbox
+from groundswell.adapters.postgres_pool import Pool, open_pool
+from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.adapters.postgres_store import PostgresStore
+from groundswell.adapters.qdrant import QdrantIndex
+from groundswell.adapters.static_model import load_embedder
+from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.entities import EntityExtractor
+from groundswell.errors import ConfigError, EmbeddingUnavailable
+from groundswell.metrics import Metrics
+from groundswell.ports import Broadcaster, Embedder, Source, VectorIndex
+from groundswell.services.condition import ConditionWatch
+from groundswell.services.housekeeping import Housekeeper
+from groundswell.services.indexer import Indexer
+from groundswell.services.momentum import MomentumTicker
+from groundswell.services.relay import Relay
+from groundswell.services.reporting import Report, Reporter
+from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
+
+log = logging.getLogger(__name__)
+
+RELAY_POOL_SIZE = 4
+"""The writer, the tick, the indexer and the reports each need one connection at a time."""
+
+SCHEMA_WAIT_S = 120.0
+"""A service that starts beside its migration waits this long for it."""
+
+
+class Models(msgspec.Struct, frozen=True):
+    """What search by meaning needs; either may be missing, with the reason in words."""
+
+    embedder: Embedder | None
+    index: VectorIndex | None
+    embedder_missing: str | None = None
+    index_missing: str | None = None
+
+
+class RelayParts(msgspec.Struct, frozen=True):
+    """Everything that writes, ready to run."""
+
+    relay: Relay
+    indexer: Indexer | None
+    ticker: MomentumTicker
+    reporter: Reporter
+    housekeeper: Housekeeper
+    condition: ConditionWatch
+
+
+async def database_pool(
+    stack: AsyncExitStack, settings: RelaySettings | ApiSettings | EmbeddedSettings, url: str, *, size: int, name: str
+) -> Pool:
+    pool = await open_pool(
+        url,
+        size=size,
+        wait_s=settings.database_pool_wait_s,
+        statement_timeout_s=settings.database_statement_timeout_s,
+        application_name=f"groundswell {name}",
+    )
+    stack.push_async_callback(pool.close)
+    return pool
+
+
+async def search_models(
+    stack: AsyncExitStack,
+    settings: RelaySettings | ApiSettings | EmbeddedSettings,
+    *,
+    qdrant_url: str | None,
+    qdrant_missing: str | None = None,
+) -> Models:
+    """The embedding model and the vector index. Neither being there is no reason not to start."""
+    embedder, embedder_missing = None, "switched off by GROUNDSWELL_EMBEDDING_CHAIN"
+    try:
+        embedder = await asyncio.to_thread(load_embedder, settings.embedding_chain)
+    except EmbeddingUnavailable as error:
+        embedder_missing = error.detail
+    index = None
+    if qdrant_url is not None:
+        key = settings.qdrant_api_key
+        index = QdrantIndex(
+            qdrant_url, api_key=key.reveal() if key is not None else None, collection=settings.qdrant_collection
+        )
+        stack.push_async_callback(index.close)
+    elif qdrant_missing is None:
+        qdrant_missing = "GROUNDSWELL_QDRANT_URL is not set"
+    return Models(
+        embedder=embedder,
+        index=index,
+        embedder_missing=None if embedder is not None else embedder_missing,
+        index_missing=None if index is not None else qdrant_missing,
+    )
+
+
+def relay_parts(
+    settings: RelaySettings | EmbeddedSettings,
+    *,
+    source: Source,
+    recording: bool,
+    pool: Pool,
+    models: Models,
+    broadcaster: Broadcaster,
+    metrics: Metrics,
+) -> RelayParts:
+    """Everything that writes, over one pool."""
+    clock = SystemClock()
+    store = PostgresStore(pool)
+    indexer = None
+    if models.index is not None:
+        indexer = Indexer(PostgresOutbox(pool), models.index, models.embedder, clock)
+    relay = Relay(
+        source,
+        store,
+        broadcaster,
+        clock,
+        batch_max_posts=settings.batch_max_posts,
+        batch_max_age_s=settings.batch_max_age_ms / 1000,
+        rng=Random(),  # noqa: S311 -- spreads retries, guards nothing
+        metrics=metrics,
+        on_stored=indexer.wake if indexer is not None else lambda: None,
+        recording=recording,
+    )
+    ticker = MomentumTicker(
+        PostgresMomentum(pool),
+        broadcaster,
+        clock,
+        interval_s=settings.momentum_interval_s,
+        metrics=metrics,
+        is_live=lambda: relay.live,
+    )
+    reports: Mapping[str, Report] = {
+        "relay": relay.status,
+        "momentum": ticker.status,
+        "embeddings": lambda: _embeddings_report(models),
+        "vectors": lambda: _vectors_report(models, indexer, metrics),
+    }
+    return RelayParts(
+        relay=relay,
+        indexer=indexer,
+        ticker=ticker,
+        reporter=Reporter(store, reports),
+        housekeeper=Housekeeper(store, events_keep_s=settings.events_keep_hours * 3600),
+        condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
+    )
+
+
+def _embeddings_report(models: Models) -> tuple[str, Mapping[str, object]]:
+    if models.embedder is None:
+        return "disabled", {"why": models.embedder_missing, "space": None}
+    return "ready", {"why": None, "space": models.embedder.space.name}
+
+
+def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -> tuple[str, Mapping[str, object]]:
+    if indexer is None:
+        return "disabled", {"why": models.index_missing}
+    state = indexer.state
+    metrics.set("outbox_depth", state.depth or 0)
+    metrics.set("vectors_indexed_total", state.indexed_total)
+    why = state.last_error
+    if state.phase == "disabled":
+        why = models.embedder_missing
+    healthy = state.phase in ("idle", "indexing")
+    return "running" if healthy else state.phase, {
+        "why": why,
+        "outbox": state.depth,
+        "indexed": state.indexed_total,
+        "removed": state.removed_total,
+        **{f"{stage}_seconds": round(seconds, 3) for stage, seconds in state.seconds.items()},
+    }
+
+
+# ------------------------------------------------------------------ sources
+async def open_source(
+    stack: AsyncExitStack,
+    settings: RelaySettings | EmbeddedSettings,
+    *,
+    tell: Callable[[str], None],
+) -> tuple[Source, bool]:
+    """The configured source, and whether it is a recording. The simulator's server is started on the way."""
+    if settings.source == "replay":
+        from groundswell.adapters.replay import ReplaySource
+
+        file = settings.replay_file
+        assert file is not None, "settings refuse a replay without a file"
+        speed = None if settings.replay_speed == "max" else settings.replay_speed
+        return ReplaySource(file, speed=speed, extractor=_extractor(settings), name=f"replay:{file.name}"), True
+    from groundswell.adapters.jetstream import JetstreamSource
+
+    if settings.source == "jetstream":
+        hosts = JetstreamSource(
+            name="jetstream",
+            hosts=settings.jetstream_hosts,
+            wanted_collections=settings.jetstream_collections,
+            extractor=_extractor(settings),
+        )
+        return hosts, False
+
+    from groundswell.adapters.simulator import WATCH_NAMES, SimulatorServer, World, WorldConfig
+
+    tell("Starting the simulated feed")
+    world = World(WorldConfig(seed=settings.simulator_seed, posts_per_second=settings.simulator_rate))
+    server = SimulatorServer(world, clock=SystemClock(), history_s=settings.simulator_history_minutes * 60)
+    await stack.enter_async_context(server)
+    extractor = _extractor(settings, WATCH_NAMES)
+    return JetstreamSource(name="simulator", hosts=[server.url], extractor=extractor), False
+
+
+def _extractor(settings: RelaySettings | EmbeddedSettings, more: Sequence[str] = ()) -> EntityExtractor:
+    """The entity extractor with the given watch list, or with the one that comes with Groundswell and `more`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a line of it cannot work.
+    """
+    watch_list = settings.watch_list
+    try:
+        if watch_list is None:
+            text = resources.files("groundswell").joinpath("watch_list.txt").read_text("utf-8")
+            lines = [*text.splitlines(), *more]
+        else:
+            lines = watch_list.read_text("utf-8").splitlines()
+        return EntityExtractor(lines)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            [f"GROUNDSWELL_WATCH_LIST: {watch_list} cannot be read ({error}). Name a UTF-8 text file."]
+        ) from error
+    except ValueError as error:
+        raise ConfigError([f"GROUNDSWELL_WATCH_LIST: {problem}" for problem in str(error).splitlines()]) from error

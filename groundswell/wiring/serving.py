@@ -1,0 +1,79 @@
+"""Serving an ASGI application until told to stop, inside an event loop that is not uvicorn's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Generator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from groundswell.errors import ConfigError
+
+WS_MAX_BYTES = 32 * 1024
+"""A client frame beyond this closes its socket with 1009. Ours are small: subscriptions and pings."""
+STOP_GRACE_S = 5
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to whoever runs the loop, and says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Port 0 lets the system choose.
+
+    Raises:
+        ConfigError: the address is taken or is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named TCP, or asyncio leaves Nagle's delay on: 40 ms for many an answer.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            [f"GROUNDSWELL_API_PORT: {host}:{port} cannot be listened on: {error.strerror}. Choose another port."]
+        ) from error
+    listener.listen(1024)
+    return listener
+
+
+async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
+    """Answer requests on `listener` until `stop`; requests in hand get a moment to finish."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        proxy_headers=False,  # the application decides whom to believe
+        ws_max_size=WS_MAX_BYTES,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,  # frames are small and many: compressing each for each client costs more
+        timeout_graceful_shutdown=STOP_GRACE_S,
+    )
+    server = _Server(config, ready)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        server.should_exit = True
+        stopping.cancel()
+        await serving

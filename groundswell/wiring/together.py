@@ -1,0 +1,63 @@
+"""Running services side by side: they start together, and when one fails or all are told to stop, all of them end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from groundswell.errors import SourceFailed
+from groundswell.wiring.parts import RelayParts
+
+log = logging.getLogger(__name__)
+
+Service: TypeAlias = Callable[[asyncio.Event], Awaitable[None]]
+
+
+def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
+    """Everything that writes. `ends_all`: a source that refuses for good ends the process, not the relay alone."""
+
+    async def relay(stop: asyncio.Event) -> None:
+        try:
+            await parts.relay.run(stop)
+        except SourceFailed as error:
+            if ends_all:
+                raise
+            # What is stored can still be read: the page stays up and says what is wrong with the source.
+            parts.relay.state.phase = "failed"
+            parts.relay.state.why = error.detail
+            log.error("%s", error)  # noqa: TRY400 -- explained in its message; a traceback says nothing more
+        await stop.wait()
+
+    services: list[Service] = [relay, parts.ticker.run, parts.reporter.run, parts.housekeeper.run, parts.condition.run]
+    if parts.indexer is not None:
+        services.append(parts.indexer.run)
+    return services
+
+
+async def run_together(stop: asyncio.Event, *services: Service) -> None:
+    """Run every service until `stop`, or until one of them fails; then stop the others and let them finish.
+
+    Raises whatever the first failing service raised.
+    """
+    tasks = {asyncio.ensure_future(service(stop)) for service in services}
+    stopping = asyncio.ensure_future(_told(stop))
+    waiting = {*tasks, stopping}
+    try:
+        while not stopping.done() and not any(_failed(task) for task in tasks if task.done()):
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stop.set()
+        ends = await asyncio.gather(*tasks, stopping, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
+
+
+async def _told(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def _failed(task: asyncio.Future[None]) -> bool:
+    return task.cancelled() or task.exception() is not None

@@ -1,0 +1,297 @@
+"""The page in a real browser, against the whole platform on the simulated feed."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, Route, WebSocketRoute, expect, sync_playwright
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+PATIENCE_MS = 60_000
+"""How long the platform may take to have something to show."""
+
+EXAMINED = "{exclude: [['.post:nth-of-type(n + 6)'], ['.mover:nth-of-type(n + 6)']]}"
+"""What axe looks at: of a long list its first items, for the others are alike."""
+
+FOLLOWING = re.compile("^(Live|Catching up, )")
+"""The status of a page that hears of everything as it is stored, whether the source is in the present or not yet."""
+
+DESK = {"width": 1440, "height": 900}
+PHONE = {"width": 380, "height": 800}
+
+
+class Platform(Protocol):
+    url: str
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if path is None:
+        pytest.skip("no Chromium is installed: the page cannot be looked at")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A browser tab that remembers what its console complained about."""
+
+    def __init__(self, browser: Browser, url: str, viewport: dict[str, int], scheme: str = "light") -> None:
+        self.context = browser.new_context(
+            viewport=viewport,  # pyright: ignore[reportArgumentType]
+            color_scheme=scheme,  # pyright: ignore[reportArgumentType]
+            reduced_motion="reduce",
+            base_url=url,
+        )
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on("console", lambda m: self.complaints.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+
+
+@pytest.fixture
+def desk(browser: Browser, platform: Platform) -> Iterator[Visit]:
+    visit = Visit(browser, platform.url, DESK)
+    yield visit
+    visit.context.close()
+
+
+def movers(page: Page) -> Locator:
+    return page.get_by_role("region", name="Gathering momentum").get_by_role("listitem")
+
+
+def posts(page: Page) -> Locator:
+    return page.get_by_role("region", name="Posts, newest first").get_by_role("article")
+
+
+def wait_for_content(page: Page) -> None:
+    expect(posts(page).first).to_be_visible(timeout=PATIENCE_MS)
+    expect(movers(page).first).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_posts_flow_in_by_themselves(desk: Visit) -> None:
+    desk.page.goto("/")
+    first = posts(desk.page).first.locator("p").first
+    expect(first).to_be_visible(timeout=PATIENCE_MS)
+    seen = first.inner_text()
+    expect(first).not_to_have_text(seen, timeout=PATIENCE_MS)
+    expect(desk.page.get_by_role("region", name="Status")).to_contain_text(FOLLOWING, timeout=PATIENCE_MS)
+    expect(desk.page.get_by_role("region", name="Status")).to_contain_text("simulator")
+
+
+def test_movers_are_listed_by_score_with_their_stage_and_sparkline(desk: Visit) -> None:
+    desk.page.goto("/")
+    wait_for_content(desk.page)
+    scores = [int(re.sub(r"\D", "", text)) for text in movers(desk.page).locator(".score").all_inner_texts()]
+    assert scores == sorted(scores, reverse=True)
+    first = movers(desk.page).first
+    expect(first.locator(".stage")).to_have_text(re.compile("dormant|emerging|rising|peaking|fading"))
+    expect(first.get_by_role("img")).to_have_attribute("aria-label", re.compile("over the last 30 minutes"))
+
+
+def test_an_entity_opens_with_its_history_and_closes_again(desk: Visit) -> None:
+    page = desk.page
+    page.goto("/")
+    wait_for_content(page)
+    name = movers(page).first.get_by_role("link").inner_text()
+    movers(page).first.get_by_role("link").click()
+    heading = page.get_by_role("heading", level=2, name=name, exact=True)
+    expect(heading).to_be_visible()
+    expect(heading).to_be_focused()
+    panel = page.get_by_role("region", name=name, exact=True)
+    expect(panel.locator(".chart canvas")).to_be_visible()
+    expect(panel.get_by_role("article").first).to_be_visible()
+    page.reload()
+    expect(heading).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(heading).to_have_count(0)
+    page.go_back()
+    expect(heading).to_be_visible()
+
+
+def test_the_stream_can_be_narrowed_to_the_open_entity(desk: Visit) -> None:
+    page = desk.page
+    page.goto("/")
+    wait_for_content(page)
+    link = movers(page).first.get_by_role("link")
+    href = link.get_attribute("href")
+    link.click()
+    page.get_by_role("button", name=re.compile("^Only ")).click()
+    expect(posts(page).first).to_be_visible(timeout=PATIENCE_MS)
+    for post in posts(page).all()[:10]:
+        expect(post.locator(f"a.entity[href='{href}']").first).to_be_visible()
+    page.get_by_role("button", name="All", exact=True).click()
+    expect(posts(page).first).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_search_answers_from_the_keyboard_and_says_what_it_looked_at(desk: Visit) -> None:
+    page = desk.page
+    page.goto("/")
+    wait_for_content(page)
+    texts = " ".join(posts(page).locator("p:first-of-type").all_inner_texts())
+    word = max(re.findall(r"(?<!\S)[a-z]{5,}(?!\S)", texts), key=len)
+    page.keyboard.press("/")
+    page.keyboard.type(word)
+    panel = page.get_by_role("region", name=word, exact=True)
+    expect(panel.get_by_role("article").first).to_be_visible()
+    expect(panel.get_by_role("status")).to_contain_text(re.compile("found by (words|meaning)"))
+    expect(panel.locator("mark").first).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(panel).to_have_count(0)
+
+
+def test_what_is_degraded_is_named(desk: Visit) -> None:
+    def without_embeddings(route: Route) -> None:
+        body = route.fetch().json()
+        body["degraded"] = ["embeddings"]
+        if "legs" in body:
+            body["legs"] = ["lexical"]
+        route.fulfill(json=body)
+
+    page = desk.page
+    page.route(re.compile(r"/v1/(status|search)"), without_embeddings)
+    page.goto("/")
+    expect(page.get_by_role("region", name="Status")).to_contain_text("Search by words only", timeout=PATIENCE_MS)
+    page.goto("/#/search?q=today")
+    expect(page.get_by_text("lexical only")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_page_without_a_socket_polls_and_says_so(desk: Visit) -> None:
+    page = desk.page
+    page.route_web_socket(re.compile("/v1/ws"), lambda ws: ws.close())
+    page.goto("/")
+    expect(page.get_by_role("region", name="Status")).to_contain_text("Polling", timeout=PATIENCE_MS)
+    first = posts(page).first.locator("p").first
+    expect(first).to_be_visible(timeout=PATIENCE_MS)
+    expect(first).not_to_have_text(first.inner_text(), timeout=PATIENCE_MS)
+
+
+def newest_event(platform: Platform) -> int:
+    with urllib.request.urlopen(f"{platform.url.rstrip('/')}/v1/events?limit=1", timeout=10) as answer:
+        return int(json.load(answer)["newest_cursor"])
+
+
+def test_a_page_whose_socket_was_cut_asks_for_what_it_missed(desk: Visit, platform: Platform) -> None:
+    sockets: list[WebSocketRoute] = []
+    at_the_cut: list[int] = []
+
+    def through(ws: WebSocketRoute) -> None:
+        sockets.append(ws)
+        if at_the_cut:
+            # The page may be back before anything was published, and then it has missed nothing to ask for.
+            while newest_event(platform) <= at_the_cut[0]:
+                continue
+        ws.connect_to_server()
+
+    page = desk.page
+    page.route_web_socket(re.compile("/v1/ws"), through)
+    page.goto("/")
+    wait_for_content(page)
+    expect(page.get_by_role("region", name="Status")).to_contain_text(FOLLOWING, timeout=PATIENCE_MS)
+    with page.expect_request(re.compile(r"/v1/events\?cursor=\d+"), timeout=PATIENCE_MS):
+        sockets[-1].close(code=1012)
+        at_the_cut.append(newest_event(platform))
+    expect(page.get_by_role("region", name="Status")).to_contain_text(FOLLOWING, timeout=PATIENCE_MS)
+    assert len(sockets) >= 2
+
+
+def test_a_posts_text_is_only_ever_text(desk: Visit) -> None:
+    hostile = '<img src=x onerror="document.title=1"><script>document.title=1</script> مرحبا'
+    post = {
+        "id": "at://test/1",
+        "source": "simulator",
+        "author": "<b>somebody</b>",
+        "text": hostile,
+        "lang": None,
+        "created_at": None,
+        "event_time": "2026-07-04T14:38:06Z",
+        "entities": [],
+        "reply_to": None,
+        "quote_of": None,
+        "url": "javascript:document.title=1",
+    }
+
+    def alone(ws: WebSocketRoute) -> None:
+        for number, (kind, data) in enumerate(
+            (("hello", {"heartbeat_interval_s": 60}), ("posts.new", {"posts": [post]}))
+        ):
+            ws.send(json.dumps({"v": 1, "type": kind, "seq": number, "ts": "", "live": True, "data": data}))
+
+    page = desk.page
+    page.route_web_socket(re.compile("/v1/ws"), alone)
+    page.goto("/")
+    arrived = posts(page).filter(has_text="onerror")
+    expect(arrived.locator("p").first).to_have_text(hostile, timeout=PATIENCE_MS)
+    expect(arrived.locator("img, script, b")).to_have_count(0)
+    expect(arrived.locator("a[href^='javascript']")).to_have_count(0)
+    expect(page).to_have_title("Groundswell")
+
+
+def test_the_stream_stands_still_when_paused_and_counts_what_waits(desk: Visit) -> None:
+    page = desk.page
+    page.goto("/")
+    wait_for_content(page)
+    page.get_by_role("button", name="Pause").click()
+    page.mouse.move(2, 2)
+    still = posts(page).first.locator("p").first.inner_text()
+    waiting = page.get_by_role("button", name=re.compile("new post"))
+    expect(waiting).to_be_visible(timeout=PATIENCE_MS)
+    assert posts(page).first.locator("p").first.inner_text() == still
+    waiting.click()
+    page.get_by_role("button", name="Go on").click()
+    assert posts(page).count() <= 100
+
+
+def test_the_page_asks_nobody_but_the_platform_and_complains_about_nothing(desk: Visit, platform: Platform) -> None:
+    page = desk.page
+    page.goto("/")
+    wait_for_content(page)
+    movers(page).first.get_by_role("link").click()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    assert desk.complaints == []
+    assert desk.hosts == {platform.url.rstrip("/").split("/")[2]}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_every_view_fits_its_screen_and_is_accessible(
+    browser: Browser, platform: Platform, viewport: dict[str, int], scheme: str
+) -> None:
+    if not AXE.is_file():
+        pytest.skip("axe-core is not installed: `npm ci` in web/ brings it")
+    visit = Visit(browser, platform.url, viewport, scheme)
+    page = visit.page
+    page.goto("/")
+    wait_for_content(page)
+    check_view(page)
+    movers(page).first.get_by_role("link").click()
+    expect(page.locator(".chart canvas")).to_be_visible()
+    check_view(page)
+    page.goto("/#/search?q=today")
+    expect(page.locator(".search-note")).to_be_visible()
+    check_view(page)
+    visit.context.close()
+
+
+def check_view(page: Page) -> None:
+    root = "document.documentElement"
+    assert page.evaluate(f"{root}.scrollWidth <= {root}.clientWidth"), "the page scrolls sideways"
+    page.evaluate(AXE.read_text("utf-8"))
+    violations = page.evaluate(f"axe.run({EXAMINED}).then(result => result.violations)")
+    serious = [
+        f"{each['id']}: {each['nodes'][0]['html']}" for each in violations if each["impact"] in ("serious", "critical")
+    ]
+    assert serious == []

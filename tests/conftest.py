@@ -1,0 +1,85 @@
+"""Parts that many tests share: one Postgres server, and a fresh migrated database for each test that asks."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres
+from groundswell.adapters.migrations import migrate
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A real PostgreSQL for the whole run, with a migrated database `migrated` to copy. Yields the URL of another."""
+    # Not below pytest's own directory: that is for one user's eyes, and run by root Postgres is another user.
+    with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, asyncio.Runner() as runner:
+        Path(folder).chmod(0o755)
+        # The tests kill processes, not machines: durability on a power cut is the one thing they do not need.
+        server = EmbeddedPostgres(Path(folder), tuning={"fsync": "off"}, database="migrated")
+        url = runner.run(server.start())
+        runner.run(migrate(url))
+        yield url.replace("/migrated?", "/postgres?")
+        runner.run(server.stop())
+
+
+@pytest.fixture
+def database_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty database with the newest schema, dropped when the test ends."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_server, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
+    yield postgres_server.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(postgres_server, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A whole platform that runs."""
+
+    url: str
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """`groundswell up`, the real command on the simulated feed, ready to answer."""
+    with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, socket.socket() as probe:
+        Path(folder).chmod(0o755)
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        command = [sys.executable, "-m", "groundswell", "up", "--port", str(port), "--data-dir", f"{folder}/data"]
+        # A smaller past than the demo's: the tests want the present.
+        environment = {**os.environ, "GROUNDSWELL_SIMULATOR_HISTORY_MINUTES": "5"}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        assert process.stderr is not None
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if "is running at" in line:
+                break
+        else:
+            pytest.fail(f"the platform did not start:\n{''.join(said)}")
+        # Nobody reads on: a full pipe must not stop the platform.
+        reader = threading.Thread(target=process.stderr.read, daemon=True)
+        reader.start()
+        yield Platform(f"http://127.0.0.1:{port}")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        reader.join()

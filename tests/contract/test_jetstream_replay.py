@@ -1,0 +1,314 @@
+"""What every source promises, kept by the WebSocket and by the recording alike."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import zstandard
+from websockets.asyncio.server import ServerConnection, serve
+
+from groundswell.adapters.jetstream import JetstreamSource, decompress
+from groundswell.adapters.replay import ReplaySource
+from groundswell.core.entities import EntityExtractor
+from groundswell.core.posts import MICROS_PER_SECOND, Ignored, Post
+from groundswell.core.session import ConnectionLost
+from groundswell.errors import SourceFailed
+from groundswell.ports import Connection, Source, SourceEnded
+
+T0 = 1_783_175_880_000_000
+EXTRACTOR = EntityExtractor()
+
+OpenSource = Callable[[list[bytes], Path], AbstractAsyncContextManager[Source]]
+
+
+def frame(n: int) -> bytes:
+    commit = {"rev": f"{n:09}", "operation": "create", "collection": "app.bsky.feed.post", "rkey": f"{n}"}
+    commit["record"] = {"text": f"post {n} about $BTC 日本"}
+    at = T0 + n * MICROS_PER_SECOND
+    return json.dumps({"did": "did:plc:a", "time_us": at, "kind": "commit", "commit": commit}).encode()
+
+
+TAPE = [frame(n) for n in range(60)]
+
+
+@asynccontextmanager
+async def over_websocket(tape: list[bytes], _: Path) -> AsyncGenerator[Source]:
+    """A host that keeps the whole tape and honours the cursor."""
+
+    async def handler(websocket: ServerConnection) -> None:
+        assert websocket.request is not None
+        start = int(parse_qs(urlsplit(websocket.request.path).query).get("cursor", ["0"])[0])
+        for raw in tape:
+            if json.loads(raw)["time_us"] >= start:
+                await websocket.send(raw, text=True)
+        await websocket.wait_closed()
+
+    async with serve(handler, "127.0.0.1", 0, compression=None) as listening:
+        port = next(iter(listening.sockets)).getsockname()[1]
+        yield JetstreamSource(hosts=[f"ws://127.0.0.1:{port}"], extractor=EXTRACTOR, name="under test")
+
+
+def over_file(name: str, pack: Callable[[bytes], bytes]) -> OpenSource:
+    @asynccontextmanager
+    async def opened(tape: list[bytes], folder: Path) -> AsyncGenerator[Source]:
+        path = folder / name
+        path.write_bytes(pack(b"\n".join(tape) + b"\n"))
+        yield ReplaySource(path, extractor=EXTRACTOR, name="under test")
+
+    return opened
+
+
+SOURCES = {
+    "websocket": over_websocket,
+    "plain file": over_file("tape.jsonl", lambda content: content),
+    "gzip file": over_file("tape.jsonl.gz", gzip.compress),
+    "zstd file": over_file("tape.jsonl.zst", lambda content: zstandard.ZstdCompressor().compress(content)),
+    "file with a misleading name": over_file("tape.txt", gzip.compress),
+}
+every_source = pytest.mark.parametrize("opened", SOURCES.values(), ids=SOURCES)
+
+
+async def receive(connection: Connection, n: int) -> list[bytes]:
+    return [await connection.receive() for _ in range(n)]
+
+
+@every_source
+def test_frames_come_complete_and_in_order(opened: OpenSource, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(TAPE, tmp_path) as source, source.connect(None) as connection:
+            assert await receive(connection, len(TAPE)) == TAPE
+
+    asyncio.run(main())
+
+
+@every_source
+def test_a_source_resumes_at_the_cursor_or_a_little_before(opened: OpenSource, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(TAPE, tmp_path) as source:
+            assert source.can_replay
+            async with source.connect(T0 + 40 * MICROS_PER_SECOND) as connection:
+                assert await connection.receive() == TAPE[35]
+
+    asyncio.run(main())
+
+
+@every_source
+def test_a_source_can_be_connected_to_again_and_again(opened: OpenSource, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(TAPE, tmp_path) as source:
+            for _ in range(3):
+                async with source.connect(None) as connection:
+                    assert await receive(connection, 2) == TAPE[:2]
+
+    asyncio.run(main())
+
+
+@every_source
+def test_an_open_connection_answers_pings_and_names_its_end(opened: OpenSource, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(TAPE, tmp_path) as source, source.connect(None) as connection:
+            await asyncio.wait_for(connection.ping(), 10)
+            assert connection.endpoint
+
+    asyncio.run(main())
+
+
+@every_source
+def test_decoding_names_the_source_and_survives_garbage(opened: OpenSource, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(TAPE, tmp_path) as source:
+            decoded = source.decode(TAPE[7])
+            assert isinstance(decoded, Post)
+            assert (decoded.source, decoded.cursor) == ("under test", T0 + 7 * MICROS_PER_SECOND)
+            assert decoded.entities == ("ticker:BTC",)
+            assert source.decode(b"\xff") == Ignored("malformed")
+
+    asyncio.run(main())
+
+
+# ------------------------------------------------------------------ recordings
+async def play(source: ReplaySource) -> list[bytes]:
+    frames: list[bytes] = []
+    async with source.connect(None) as connection:
+        while True:
+            try:
+                frames.append(await connection.receive())
+            except SourceEnded:
+                return frames
+
+
+def recording(folder: Path, content: bytes, speed: float | None = None) -> ReplaySource:
+    path = folder / "tape"
+    path.write_bytes(content)
+    return ReplaySource(path, extractor=None, speed=speed)
+
+
+def test_lines_that_are_no_frames_are_played_like_any_other(tmp_path: Path) -> None:
+    content = b"\n\nnot json\r\n" + TAPE[0] + b"\n   \n\xff\xfe\n" + TAPE[1]
+    assert asyncio.run(play(recording(tmp_path, content))) == [b"not json", TAPE[0], b"\xff\xfe", TAPE[1]]
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
+    source = recording(tmp_path, TAPE[0] + b"\n" + b"x" * 5_000_000 + b"\n" + TAPE[1])
+    frames = asyncio.run(play(source))
+    assert [frames[0], frames[2]] == TAPE[:2]
+    assert len(frames[1]) < 1_100_000
+    assert source.decode(frames[1]) == Ignored("oversized")
+
+
+def test_an_empty_recording_ends_at_once(tmp_path: Path) -> None:
+    assert asyncio.run(play(recording(tmp_path, b""))) == []
+
+
+def test_a_recording_much_longer_than_a_block_is_played_whole(tmp_path: Path) -> None:
+    tape = [frame(n) for n in range(12_000)]
+    assert asyncio.run(play(recording(tmp_path, gzip.compress(b"\n".join(tape), 1)))) == tape
+
+
+def test_a_recording_of_several_zstd_frames_is_played_whole(tmp_path: Path) -> None:
+    content = b"".join(zstandard.compress(raw + b"\n") for raw in TAPE)
+    assert asyncio.run(play(recording(tmp_path, content))) == TAPE
+
+
+def test_a_scaled_recording_plays_in_order(tmp_path: Path) -> None:
+    assert asyncio.run(play(recording(tmp_path, b"\n".join(TAPE), speed=600.0))) == TAPE
+
+
+def test_at_original_speed_a_frame_waits_for_its_time(tmp_path: Path) -> None:
+    async def main() -> None:
+        source = recording(tmp_path, frame(0) + b"\n" + frame(3600), speed=1.0)
+        async with source.connect(None) as connection:
+            assert await connection.receive() == frame(0)
+            waiting = asyncio.ensure_future(connection.receive())
+            done, _ = await asyncio.wait({waiting}, timeout=0.05)
+            assert not done
+            waiting.cancel()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, zstandard.compress])
+def test_a_recording_that_breaks_off_is_played_that_far_and_then_named(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    tape = [frame(n) for n in range(20_000)]
+    content = pack(b"\n".join(tape))
+    source = recording(tmp_path, content[: len(content) // 2])
+
+    async def main() -> list[bytes]:
+        frames: list[bytes] = []
+        async with source.connect(None) as connection:
+            with pytest.raises(SourceFailed, match="damaged or incomplete"):
+                while True:
+                    frames.append(await connection.receive())
+        return frames
+
+    played = asyncio.run(main())
+    assert 5_000 < len(played) < 20_000
+    assert played == tape[: len(played)]
+
+
+@pytest.mark.parametrize(("name", "word"), [("nowhere.jsonl", "does not exist"), (".", "cannot be opened")])
+def test_a_recording_that_cannot_be_opened_is_named(tmp_path: Path, name: str, word: str) -> None:
+    with pytest.raises(SourceFailed, match=word):
+        asyncio.run(play(ReplaySource(tmp_path / name, extractor=None)))
+
+
+@pytest.mark.parametrize("speed", [0, -1.0, float("nan")])
+def test_a_senseless_speed_is_refused(tmp_path: Path, speed: float) -> None:
+    with pytest.raises(SourceFailed, match="speed"):
+        ReplaySource(tmp_path, extractor=None, speed=speed)
+
+
+# ------------------------------------------------------------------ hosts and compression
+@pytest.mark.parametrize(
+    "host", ["", "example.com", "https://example.com", "ws://", "ws://h:0", "ws://h:99999", "ws://[", "wss://h/#frag"]
+)
+def test_an_address_that_leads_nowhere_is_refused_before_any_connection(host: str) -> None:
+    with pytest.raises(SourceFailed, match="wss://HOST/subscribe"):
+        JetstreamSource(hosts=[host], extractor=None)
+
+
+def test_a_source_needs_a_host() -> None:
+    with pytest.raises(SourceFailed, match="at least one"):
+        JetstreamSource(hosts=[], extractor=None)
+
+
+def test_secrets_in_an_address_stay_out_of_the_endpoint() -> None:
+    async def main() -> None:
+        async with serve(lambda websocket: websocket.wait_closed(), "127.0.0.1", 0) as listening:
+            port = next(iter(listening.sockets)).getsockname()[1]
+            source = JetstreamSource(hosts=[f"ws://user:secret@127.0.0.1:{port}/x?key=secret"], extractor=None)
+            async with source.connect(None) as connection:
+                assert connection.endpoint == f"ws://127.0.0.1:{port}/x"
+
+    asyncio.run(main())
+
+
+DICTIONARY = zstandard.train_dictionary(4096, [frame(n) for n in range(2000)]).as_bytes()
+
+
+def packed(raw: bytes, *, sized: bool = True) -> bytes:
+    compressor = zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(DICTIONARY), write_content_size=sized)
+    return compressor.compress(raw)
+
+
+def test_compressed_frames_arrive_decompressed_and_bombs_and_garbage_are_counted() -> None:
+    bomb = zstandard.ZstdCompressor().compress(b"\0" * 50_000_000)
+    frames = [packed(TAPE[0]), packed(TAPE[1], sized=False), bomb, b"\x28\xb5\x2f\xfdgarbage", TAPE[2]]
+
+    async def handler(websocket: ServerConnection) -> None:
+        assert websocket.request is not None
+        assert "compress=true" in websocket.request.path
+        for raw in frames:
+            await websocket.send(raw)
+        await websocket.wait_closed()
+
+    async def main() -> None:
+        async with serve(handler, "127.0.0.1", 0) as listening:
+            address = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+            source = JetstreamSource(hosts=[address], extractor=None, compress=True, zstd_dictionary=DICTIONARY)
+            async with source.connect(None) as connection:
+                decoded = [source.decode(raw) for raw in await receive(connection, len(frames))]
+        assert [d.reason if isinstance(d, Ignored) else d.cursor for d in decoded] == [
+            T0,
+            T0 + MICROS_PER_SECOND,
+            "compressed",
+            "compressed",
+            T0 + 2 * MICROS_PER_SECOND,
+        ]
+
+    asyncio.run(main())
+
+
+def test_a_bomb_that_hides_its_size_is_not_decompressed() -> None:
+    bomb = zstandard.ZstdCompressor(write_content_size=False).compress(b"\0" * 5_000_000)
+    assert decompress(zstandard.ZstdDecompressor(), bomb, 1_000_000) == bomb
+
+
+def test_compression_without_the_dictionary_is_refused() -> None:
+    with pytest.raises(SourceFailed, match="dictionary"):
+        JetstreamSource(hosts=["wss://example.com"], extractor=None, compress=True)
+
+
+def test_a_frame_beyond_every_limit_closes_the_connection_and_is_named() -> None:
+    async def handler(websocket: ServerConnection) -> None:
+        await websocket.send(b"x" * 200_000)
+        await websocket.wait_closed()
+
+    async def main() -> None:
+        async with serve(handler, "127.0.0.1", 0) as listening:
+            address = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
+            source = JetstreamSource(hosts=[address], extractor=None, max_frame_bytes=10_000)
+            async with source.connect(None) as connection:
+                with pytest.raises(ConnectionLost, match="beyond every limit"):
+                    await connection.receive()
+
+    asyncio.run(main())

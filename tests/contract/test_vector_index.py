@@ -1,0 +1,160 @@
+"""What every vector index does: the embedded engine in its process, and qdrant-client's own local mode."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
+from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
+from groundswell.errors import VectorIndexUnavailable
+from groundswell.ports import SearchFilters, Space, VectorPoint
+
+SPACE = Space("toy-4", 4)
+OTHER = Space("toy-3", 3)
+NO_FILTERS = SearchFilters()
+T0 = 1_700_000_000_000_000
+_names = itertools.count()
+
+
+class Bench:
+    """An index with an empty collection, and a way to call it from plain test functions."""
+
+    def __init__(self, runner: asyncio.Runner, url: str) -> None:
+        self.run = runner.run
+        self.url = url
+        self.index = QdrantIndex(url, collection=f"posts_{next(_names)}")
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def engine_url(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    engine = EmbeddedQdrant(tmp_path_factory.mktemp("vectors"))
+    yield runner.run(engine.start())
+    runner.run(engine.stop())
+
+
+@pytest.fixture(params=["engine", "memory"])
+def bench(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Bench]:
+    url = request.getfixturevalue("engine_url") if request.param == "engine" else IN_MEMORY
+    bench = Bench(runner, url)
+    bench.run(bench.index.ensure(SPACE))
+    yield bench
+    bench.run(bench.index.close())
+
+
+def point(pk: int, *vector: float, **payload: Any) -> VectorPoint:
+    return VectorPoint(pk, vector, {"entities": [], "author": "a", "source": "s", "event_time": T0, **payload})
+
+
+def found(bench: Bench, vector: list[float], filters: SearchFilters = NO_FILTERS, limit: int = 10) -> list[int]:
+    return [hit.pk for hit in bench.run(bench.index.search(SPACE, vector, filters, limit))]
+
+
+def test_the_nearest_points_come_first_with_their_cosine(bench: Bench) -> None:
+    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0), point(2, 0.8, 0.6, 0, 0), point(3, -1, 0, 0, 0)]))
+    hits = bench.run(bench.index.search(SPACE, [1, 0, 0, 0], NO_FILTERS, 10))
+    assert [hit.pk for hit in hits] == [1, 2, 3]
+    assert [hit.score for hit in hits] == pytest.approx([1, 0.8, -1], abs=0.02)
+
+
+def test_no_more_hits_than_the_limit(bench: Bench) -> None:
+    bench.run(bench.index.upsert(SPACE, [point(pk, 1, pk / 100, 0, 0) for pk in range(1, 30)]))
+    assert found(bench, [1, 0, 0, 0], limit=3) == [1, 2, 3]
+
+
+def test_an_empty_index_answers_nothing(bench: Bench) -> None:
+    assert found(bench, [1, 0, 0, 0]) == []
+    assert bench.run(bench.index.count()) == 0
+
+
+def test_a_point_written_again_is_replaced_with_its_payload(bench: Bench) -> None:
+    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0, lang="en")]))
+    bench.run(bench.index.upsert(SPACE, [point(1, 0, 1, 0, 0, lang="de")]))
+    assert bench.run(bench.index.count()) == 1
+    assert found(bench, [0, 1, 0, 0], SearchFilters(lang="de")) == [1]
+    assert found(bench, [0, 1, 0, 0], SearchFilters(lang="en")) == []
+
+
+def test_deleted_points_are_gone_and_absent_ones_are_no_error(bench: Bench) -> None:
+    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0), point(2, 0, 1, 0, 0)]))
+    bench.run(bench.index.delete([1, 99]))
+    bench.run(bench.index.delete([]))
+    assert found(bench, [1, 0, 0, 0]) == [2]
+    assert bench.run(bench.index.count()) == 1
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (SearchFilters(entity="ticker:BTC"), {1, 3}),
+        (SearchFilters(author="ann"), {1, 2}),
+        (SearchFilters(lang="de"), {2}),
+        (SearchFilters(source="replay"), {3}),
+        (SearchFilters(since=T0 + 1), {2, 3}),
+        (SearchFilters(until=T0 + 1), {1}),
+        (SearchFilters(since=T0 + 1, until=T0 + 2), {2}),
+        (SearchFilters(entity="ticker:BTC", author="ann"), {1}),
+        (SearchFilters(entity="ticker:ETH", lang="de"), {2}),
+        (SearchFilters(entity="ticker:NONE"), set()),
+    ],
+)
+def test_filters_are_combined_with_and_and_times_include_since_but_not_until(
+    bench: Bench, filters: SearchFilters, expected: set[int]
+) -> None:
+    points = [
+        point(1, 1, 0, 0, 0, entities=["ticker:BTC"], author="ann", lang="en", event_time=T0),
+        point(2, 1, 0, 0, 0, entities=["ticker:ETH"], author="ann", lang="de", event_time=T0 + 1),
+        point(3, 1, 0, 0, 0, entities=["ticker:BTC", "hashtag:x"], author="bob", source="replay", event_time=T0 + 2),
+    ]
+    bench.run(bench.index.upsert(SPACE, points))
+    assert set(found(bench, [1, 0, 0, 0], filters)) == expected
+
+
+def test_spaces_never_mix(bench: Bench) -> None:
+    bench.run(bench.index.ensure(OTHER))
+    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0)]))
+    bench.run(bench.index.upsert(OTHER, [point(2, 1, 0, 0)]))
+    assert found(bench, [1, 0, 0, 0]) == [1]
+    assert [hit.pk for hit in bench.run(bench.index.search(OTHER, [1, 0, 0], NO_FILTERS, 10))] == [2]
+    assert bench.run(bench.index.count()) == 2
+
+
+def test_making_sure_twice_keeps_what_is_stored(bench: Bench) -> None:
+    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0)]))
+    bench.run(bench.index.ensure(SPACE))
+    bench.run(bench.index.ensure(OTHER))
+    assert found(bench, [1, 0, 0, 0]) == [1]
+
+
+def test_a_model_of_another_size_is_refused_by_name(bench: Bench) -> None:
+    with pytest.raises(VectorIndexUnavailable, match="4 dimensions, and this model makes 5"):
+        bench.run(bench.index.ensure(Space(SPACE.name, 5)))
+
+
+def test_more_points_than_one_request_takes_are_all_stored(bench: Bench) -> None:
+    bench.run(bench.index.upsert(SPACE, [point(pk, 1, 0, 0, pk / 9_000) for pk in range(2_500)]))
+    assert bench.run(bench.index.count()) == 2_500
+
+
+def test_an_index_that_nobody_serves_is_unavailable_and_says_where(runner: asyncio.Runner) -> None:
+    index = QdrantIndex("http://127.0.0.1:9", timeout_s=1)
+    with pytest.raises(VectorIndexUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
+        runner.run(index.search(SPACE, [1, 0, 0, 0], NO_FILTERS, 1))
+    runner.run(index.close())
+
+
+def test_a_collection_that_is_not_there_yet_is_named(runner: asyncio.Runner, engine_url: str) -> None:
+    index = QdrantIndex(engine_url, collection="never_made")
+    with pytest.raises(VectorIndexUnavailable, match="no collection never_made yet"):
+        runner.run(index.count())
+    runner.run(index.close())

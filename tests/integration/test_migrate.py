@@ -1,0 +1,235 @@
+"""Bringing a database to the schema of this version, waiting for it, and borrowing its connections."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import psycopg
+import pytest
+
+from groundswell.adapters.migrations import REQUIRED_VERSION, migrate, schema_version, wait_for_schema
+from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_pool import Pool, connection, open_pool
+from groundswell.core.api_keys import hash_key
+from groundswell.errors import InvalidRequest, NotFound, QueryTimeout, SchemaMismatch, StoreUnavailable
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def empty_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a database with nothing in it."""
+    name = f"empty_{next(_numbers)}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    yield postgres_server.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def a_pool(url: str, *, size: int = 2, wait_s: float = 5, timeout_s: float = 10) -> AsyncIterator[Pool]:
+    pool = await open_pool(
+        url, size=size, wait_s=wait_s, statement_timeout_s=timeout_s, application_name="groundswell test"
+    )
+    try:
+        yield pool
+    finally:
+        await pool.close()
+
+
+async def value_of(pool: Pool, query: str) -> object:
+    async with connection(pool) as borrowed:
+        row = await (await borrowed.execute(query)).fetchone()  # type: ignore[arg-type]
+        assert row is not None
+        return row[0]
+
+
+# ------------------------------------------------------------------ the schema
+def test_an_empty_database_gets_the_newest_schema_and_a_second_run_changes_nothing(empty_url: str) -> None:
+    assert asyncio.run(migrate(empty_url)) == (None, REQUIRED_VERSION)
+    assert asyncio.run(migrate(empty_url)) == (REQUIRED_VERSION, REQUIRED_VERSION)
+    with psycopg.connect(empty_url) as check:
+        check.execute("SELECT count(*) FROM posts, cursors, outbox, api_keys")
+
+
+def test_migrators_that_start_together_take_turns(empty_url: str) -> None:
+    async def body() -> list[tuple[str | None, str]]:
+        return list(await asyncio.gather(*(migrate(empty_url) for _ in range(3))))
+
+    befores = sorted((before or "none") for before, _ in asyncio.run(body()))
+    assert befores == [REQUIRED_VERSION, REQUIRED_VERSION, "none"]
+
+
+def test_a_newer_schema_is_left_alone(empty_url: str) -> None:
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as newer:
+        newer.execute("UPDATE alembic_version SET version_num = '9999'")
+    assert asyncio.run(migrate(empty_url)) == ("9999", "9999")
+
+
+def test_a_database_with_tables_but_no_version_is_refused_and_left_as_it_is(empty_url: str) -> None:
+    with psycopg.connect(empty_url) as other:
+        other.execute("CREATE TABLE posts (mine int)")
+    with pytest.raises(SchemaMismatch, match='relation "posts" already exists'):
+        asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as check:
+        assert check.execute("SELECT to_regclass('cursors')").fetchone() == (None,)
+        check.execute("SELECT mine FROM posts")
+
+
+def test_migrating_an_unreachable_database_says_what_to_check() -> None:
+    with pytest.raises(StoreUnavailable, match="GROUNDSWELL_DATABASE_URL"):
+        asyncio.run(migrate("postgresql://nobody@127.0.0.1:1/none"))
+
+
+def test_the_version_of_an_empty_database_is_none(empty_url: str) -> None:
+    async def body() -> str | None:
+        async with a_pool(empty_url) as pool:
+            return await schema_version(pool)
+
+    assert asyncio.run(body()) is None
+
+
+def test_a_service_waits_for_its_schema_and_says_so_once(empty_url: str) -> None:
+    said: list[str] = []
+
+    async def body() -> str:
+        async with a_pool(empty_url) as pool:
+            heard = asyncio.Event()
+
+            def say(text: str) -> None:
+                said.append(text)
+                heard.set()
+
+            waiting = asyncio.create_task(wait_for_schema(pool, 60, say))
+            await heard.wait()
+            await migrate(empty_url)
+            return await waiting
+
+    assert asyncio.run(body()) == REQUIRED_VERSION
+    assert said == [f"Waiting for schema version {REQUIRED_VERSION} (now none)"]
+
+
+def test_the_wait_is_bounded_and_ends_with_what_is_missing(empty_url: str) -> None:
+    async def body() -> None:
+        async with a_pool(empty_url) as pool:
+            await wait_for_schema(pool, 0.5, lambda _: None)
+
+    with pytest.raises(SchemaMismatch, match="groundswell migrate"):
+        asyncio.run(body())
+
+
+def test_a_newer_schema_is_good_enough(empty_url: str) -> None:
+    async def body() -> str:
+        await migrate(empty_url)
+        async with a_pool(empty_url) as pool:
+            async with connection(pool) as borrowed:
+                await borrowed.execute("UPDATE alembic_version SET version_num = '9999'")
+            return await wait_for_schema(pool, 5, lambda _: None)
+
+    assert asyncio.run(body()) == "9999"
+
+
+# ------------------------------------------------------------------ the pool
+def test_sessions_are_in_utc_and_named(empty_url: str) -> None:
+    async def body() -> tuple[object, object]:
+        async with a_pool(empty_url) as pool:
+            return await value_of(pool, "SHOW timezone"), await value_of(pool, "SHOW application_name")
+
+    assert asyncio.run(body()) == ("UTC", "groundswell test")
+
+
+def test_a_block_that_raises_is_rolled_back(empty_url: str) -> None:
+    async def body() -> object:
+        async with a_pool(empty_url) as pool:
+            async with connection(pool) as borrowed:
+                await borrowed.execute("CREATE TABLE t (n int)")
+            with pytest.raises(ZeroDivisionError):
+                async with connection(pool) as borrowed:
+                    await borrowed.execute("INSERT INTO t VALUES (1)")
+                    _ = 1 / 0
+            return await value_of(pool, "SELECT count(*) FROM t")
+
+    assert asyncio.run(body()) == 0
+
+
+def test_an_exhausted_pool_is_named_and_recovers(empty_url: str) -> None:
+    async def body() -> object:
+        async with a_pool(empty_url, size=1, wait_s=0.2) as pool:
+            async with connection(pool):
+                with pytest.raises(StoreUnavailable, match=r"all 1 are in use.*POOL_SIZE") as caught:
+                    await value_of(pool, "SELECT 1")
+                assert caught.value.retry_after_s
+            return await value_of(pool, "SELECT 1")
+
+    assert asyncio.run(body()) == 1
+
+
+def test_a_slow_statement_is_cancelled_by_the_server(empty_url: str) -> None:
+    async def body() -> object:
+        async with a_pool(empty_url, size=1, timeout_s=0.1) as pool:
+            with pytest.raises(QueryTimeout):
+                await value_of(pool, "SELECT pg_sleep(30)")
+            return await value_of(pool, "SELECT 1")
+
+    assert asyncio.run(body()) == 1
+
+
+def test_a_connection_that_was_cut_is_replaced(empty_url: str) -> None:
+    async def body() -> object:
+        async with a_pool(empty_url, size=1) as pool:
+            pid = await value_of(pool, "SELECT pg_backend_pid()")
+            async with await psycopg.AsyncConnection.connect(empty_url, autocommit=True) as other:
+                await other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            return pid, await value_of(pool, "SELECT pg_backend_pid()")
+
+    before, after = asyncio.run(body())  # type: ignore[misc]
+    assert before != after
+
+
+def test_a_connection_cut_in_the_middle_is_named(empty_url: str) -> None:
+    async def body() -> None:
+        async with a_pool(empty_url, size=2) as pool:
+            with pytest.raises(StoreUnavailable, match="Nothing of this transaction was stored"):
+                async with connection(pool) as borrowed:
+                    await borrowed.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    asyncio.run(body())
+
+
+def test_an_unreachable_database_is_named_within_the_wait_limit() -> None:
+    async def body() -> None:
+        async with a_pool("postgresql://nobody@127.0.0.1:1/none", wait_s=0.3) as pool:
+            with pytest.raises(StoreUnavailable, match="Check that Postgres runs"):
+                await value_of(pool, "SELECT 1")
+
+    asyncio.run(body())
+
+
+def test_a_url_that_is_none_is_named() -> None:
+    with pytest.raises(StoreUnavailable, match="postgresql://user:password"):
+        asyncio.run(a_pool("this is not a url").__aenter__())
+
+
+# ------------------------------------------------------------------ API keys
+def test_a_key_opens_until_it_is_revoked_and_only_its_hash_is_stored(database_url: str) -> None:
+    async def body() -> None:
+        async with a_pool(database_url) as pool:
+            keys = PostgresKeys(pool)
+            key = await keys.create("mine")
+            assert await keys.knows(key)
+            assert not await keys.knows(f"{key}x")
+            assert [name for name, _ in await keys.names()] == ["mine"]
+            assert bytes(await value_of(pool, "SELECT hash FROM api_keys")) == hash_key(key)  # type: ignore[arg-type]
+            with pytest.raises(InvalidRequest):
+                await keys.create("mine")
+            await keys.revoke("mine")
+            assert not await keys.knows(key)
+            with pytest.raises(NotFound):
+                await keys.revoke("mine")
+
+    asyncio.run(body())

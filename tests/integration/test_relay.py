@@ -1,0 +1,314 @@
+"""The relay over a real Postgres: whatever happens on the way, the same posts, counts and coverage are stored."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.asyncio.server import ServerConnection, serve
+
+from groundswell.adapters.jetstream import JetstreamSource
+from groundswell.adapters.postgres_pool import open_pool
+from groundswell.adapters.postgres_store import PostgresStore
+from groundswell.core.entities import EntityExtractor
+from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Ignored, Post
+from groundswell.errors import StoreUnavailable
+from groundswell.metrics import Metrics
+from groundswell.ports import Batch, Committed, Event, Source
+from groundswell.services.relay import Relay
+from tests.tape import TapeItem, TapeSource
+
+SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "jetstream-v1-sample.jsonl"
+"""152 frames exactly as production sent them."""
+T0 = 1_783_175_880_000_000 // MICROS_PER_MINUTE * MICROS_PER_MINUTE
+
+
+class EagerClock:
+    """A clock that runs twenty times as fast: five seconds of silence are not what these tests are about."""
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time() * 20
+
+    def now(self) -> int:
+        return T0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds / 20, 0.02))
+
+
+class Screen:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        self.events.extend(events)
+
+
+def at(seconds: float) -> int:
+    return T0 + round(seconds * MICROS_PER_SECOND)
+
+
+def tape(length: int = 60) -> list[TapeItem]:
+    """Two minutes and more of posts, edits, deletes, a takedown, and frames that carry nothing."""
+    items: list[TapeItem] = []
+    for i in range(length):
+        author = f"did:plc:{i % 7}"
+        when = at(i * 3)
+        post_id = f"at://{author}/app.bsky.feed.post/{i}"
+        entities = ("hashtag:kcon",) if i % 3 else ("hashtag:kcon", "ticker:BTC")
+        items.append(
+            Post(
+                id=post_id, source="jetstream", author=author, text=f"post {i}", event_time=when, rev=f"{i:04}",
+                cursor=when, entities=entities,
+            )
+        )  # fmt: skip
+        if i % 10 == 4:
+            items.append(Ignored("identity", cursor=when + 1, event_time=when + 1))
+        if i % 11 == 5:
+            items.append(
+                Deleted(
+                    source="jetstream", author=author, event_time=when + 2, cursor=when + 2, id=post_id, rev=f"{i:04}z"
+                )
+            )  # fmt: skip
+        if i % 13 == 7:
+            edited = Post(
+                id=post_id, source="jetstream", author=author, text="edited", event_time=when + 3, rev=f"{i:04}y",
+                cursor=when + 3, entities=("ticker:ETH",), operation="update",
+            )  # fmt: skip
+            items.append(edited)
+    gone = Deleted(
+        source="jetstream", author="did:plc:3", event_time=at(length * 2), cursor=at(length * 3), cause="takedown"
+    )
+    return [*items, gone]
+
+
+def make_relay(source: Source, store: Any, screen: Screen, *, recording: bool) -> Relay:
+    return Relay(
+        source,
+        store,
+        screen,
+        EagerClock(),
+        batch_max_posts=8,
+        batch_max_age_s=0.02,
+        rng=Random(1),
+        metrics=Metrics(),
+        recording=recording,
+    )
+
+
+def run_relay(
+    url: str,
+    source: TapeSource,
+    *,
+    until: Callable[[Relay], bool] = lambda relay: False,
+    recording: bool = True,
+    wrap: Callable[[PostgresStore], Any] = lambda store: store,
+) -> tuple[Relay, Screen]:
+    """Run one relay to the end of its source, or until `until` says so after some commit."""
+
+    async def run() -> tuple[Relay, Screen]:
+        pool = await open_pool(url, size=3, wait_s=5, statement_timeout_s=10, application_name="test")
+        screen, stop = Screen(), asyncio.Event()
+        relay = make_relay(source, wrap(PostgresStore(pool)), screen, recording=recording)
+
+        async def watch() -> None:
+            while not until(relay):  # noqa: ASYNC110 -- the relay's counters are no events
+                await asyncio.sleep(0.005)
+            stop.set()
+
+        watching = asyncio.create_task(watch())
+        try:
+            await asyncio.wait_for(relay.run(stop), 30)
+        finally:
+            watching.cancel()
+            await pool.close()
+        return relay, screen
+
+    return asyncio.run(run())
+
+
+STORED = (
+    "SELECT id, text, rev, entities, event_time::text FROM posts ORDER BY id",
+    "SELECT entity, minute::text, mentions, authors FROM minute_counts ORDER BY 1, 2",
+    "SELECT minute::text, posts FROM minute_totals ORDER BY 1",
+    "SELECT minute::text, round(observed_seconds::numeric, 3)::text FROM coverage ORDER BY 1",
+    "SELECT cursor, covered_until::text FROM cursors",
+)
+
+
+def stored(url: str) -> list[list[tuple[Any, ...]]]:
+    with psycopg.connect(url) as conn:
+        return [conn.execute(query).fetchall() for query in STORED]
+
+
+def rows(url: str, query: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as conn:
+        return conn.execute(query).fetchall()
+
+
+def wipe(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(
+            "TRUNCATE posts, tombstones, author_tombstones, minute_authors, minute_counts, minute_totals, coverage,"
+            " cursors, gaps, outbox, events RESTART IDENTITY"
+        )
+
+
+def test_an_undisturbed_tape_is_stored_whole(database_url: str) -> None:
+    relay, screen = run_relay(database_url, TapeSource(tape()))
+    assert relay.state.phase == "ended"
+    assert relay.state.ignored_total == {"identity": 6}
+    (totals,) = rows(database_url, "SELECT sum(posts) FROM minute_totals")
+    assert totals == rows(database_url, "SELECT count(*) FROM posts")[0]
+    assert [event.seq for event in screen.events] == sorted(event.seq for event in screen.events)
+    carried = [post.id for event in screen.events for post in event.posts]
+    assert len(carried) == len(set(carried))
+
+
+def test_outages_anywhere_leave_the_same_posts_counts_and_coverage(database_url: str) -> None:
+    run_relay(database_url, TapeSource(tape()))
+    undisturbed = stored(database_url)
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.lists(st.integers(min_value=0, max_value=75), max_size=6))
+    def outages(breaks: list[int]) -> None:
+        wipe(database_url)
+        run_relay(database_url, TapeSource(tape(), breaks))
+        assert stored(database_url) == undisturbed
+
+    outages()
+
+
+def test_a_relay_stopped_and_started_again_anywhere_leaves_the_same(database_url: str) -> None:
+    run_relay(database_url, TapeSource(tape()))
+    undisturbed = stored(database_url)
+    for stop_after in (1, 3, 6):
+        wipe(database_url)
+        first, _ = run_relay(
+            database_url, TapeSource(tape()), until=lambda relay, n=stop_after: relay.state.batches_total >= n
+        )
+        run_relay(database_url, TapeSource(tape()))
+        assert stored(database_url) == undisturbed, (stop_after, first.state)
+
+
+def test_a_lost_connection_is_a_gap_that_backfill_closes(database_url: str) -> None:
+    run_relay(
+        database_url,
+        TapeSource(tape(), [20], ends=False),
+        recording=False,
+        until=lambda relay: relay.live and relay.state.created_total >= 40,
+    )
+    gaps = rows(database_url, "SELECT cause, backfilled, closed_at IS NOT NULL FROM gaps ORDER BY id")
+    assert gaps == [("disconnect", True, True), ("shutdown", False, False)]
+    assert rows(database_url, "SELECT count(*) FROM events WHERE type = 'gap'") == [(3,)]
+
+
+def test_what_a_source_no_longer_has_stays_a_gap_and_out_of_the_coverage(database_url: str) -> None:
+    def caught_up(relay: Relay) -> bool:
+        return relay.live
+
+    run_relay(database_url, TapeSource(tape(10), ends=False), recording=False, until=caught_up)
+    later = TapeSource(tape(60), ends=False, keeps_from=at(120))
+    run_relay(database_url, later, recording=False, until=caught_up)
+    assert rows(
+        database_url, "SELECT backfilled, extract(epoch FROM ended_at - started_at)::int >= 60 FROM gaps ORDER BY id"
+    )[0] == (False, True)
+    seconds = dict(rows(database_url, "SELECT minute::text, observed_seconds::int FROM coverage ORDER BY 1"))
+    assert next(iter(seconds.values())) < 60
+    assert sum(seconds.values()) < 3 * 60 - 60
+
+
+def test_catching_up_is_announced_as_not_live(database_url: str) -> None:
+    run_relay(database_url, TapeSource(tape(10)), until=lambda relay: False)
+    _, screen = run_relay(
+        database_url, TapeSource(tape(60), ends=False), recording=False, until=lambda relay: relay.live
+    )
+    posts = [event for event in screen.events if event.type == "posts.new"]
+    assert posts
+    assert not any(event.live for event in posts)
+
+
+def test_a_store_that_fails_now_and_then_delays_and_loses_nothing(database_url: str) -> None:
+    run_relay(database_url, TapeSource(tape()))
+    undisturbed = stored(database_url)
+    wipe(database_url)
+
+    class Moody:
+        """Fails every other commit; half of those after the commit was made, so that its answer is lost."""
+
+        def __init__(self, store: PostgresStore) -> None:
+            self._store = store
+            self._calls = 0
+
+        def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+            return getattr(self._store, name)
+
+        async def commit(self, batch: Batch) -> Committed:
+            self._calls += 1
+            if self._calls % 4 == 1:
+                raise StoreUnavailable("the database is away")
+            done = await self._store.commit(batch)
+            if self._calls % 4 == 3:
+                raise StoreUnavailable("the answer was lost on the way")
+            return done
+
+    run_relay(database_url, TapeSource(tape()), wrap=Moody)
+    assert stored(database_url) == undisturbed
+
+
+def test_a_post_from_the_future_is_kept_and_moves_neither_cursor_nor_coverage(database_url: str) -> None:
+    items = tape(5)
+    centuries = Post(
+        id="at://did:plc:x/app.bsky.feed.post/future", source="jetstream", author="did:plc:x", text="hello from 2090",
+        event_time=at(2_000_000_000), rev="a", cursor=at(2_000_000_000),
+    )  # fmt: skip
+    run_relay(database_url, TapeSource([*items[:3], centuries, *items[3:]]))
+    ((cursor,),) = rows(database_url, "SELECT cursor FROM cursors")
+    assert cursor == items[-1].cursor
+    assert rows(
+        database_url, "SELECT event_time < now() + interval '1 minute' FROM posts WHERE author = 'did:plc:x'"
+    ) == [(True,)]
+
+
+def test_production_frames_go_over_a_real_socket_through_the_real_relay_into_the_store(database_url: str) -> None:
+    if not SAMPLE.exists():
+        pytest.skip(f"{SAMPLE.name} is not here: it lies beside the repository, not in it")
+    lines = SAMPLE.read_bytes().splitlines()
+
+    async def handler(websocket: ServerConnection) -> None:
+        for line in lines:
+            await websocket.send(line, text=True)
+        await websocket.wait_closed()
+
+    async def scenario() -> Relay:
+        async with serve(handler, "127.0.0.1", 0, compression=None) as listening:
+            port = next(iter(listening.sockets)).getsockname()[1]
+            source = JetstreamSource(hosts=[f"ws://127.0.0.1:{port}"], extractor=EntityExtractor())
+            pool = await open_pool(database_url, size=3, wait_s=5, statement_timeout_s=10, application_name="test")
+            relay, stop = make_relay(source, PostgresStore(pool), Screen(), recording=False), asyncio.Event()
+            running = asyncio.create_task(relay.run(stop))
+            try:
+                async with asyncio.timeout(30):
+                    while relay.state.frames_total < len(lines):  # noqa: ASYNC110 -- the relay's counters are no events
+                        await asyncio.sleep(0.005)
+                stop.set()
+                await running
+            finally:
+                running.cancel()
+                await pool.close()
+            return relay
+
+    relay = asyncio.run(scenario())
+    assert relay.state.ignored_total == {"other-collection": 132, "identity": 1, "account-active": 1}
+    assert rows(database_url, "SELECT count(*) FROM posts") == [(17,)]
+    assert rows(database_url, "SELECT count(*) FROM tombstones") == [(1,)]
+    last = max(json.loads(line)["time_us"] for line in lines)
+    assert rows(database_url, "SELECT cursor FROM cursors") == [(last,)]

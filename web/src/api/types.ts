@@ -1,0 +1,144 @@
+/** The API's answers, as its response models write them. Instants are RFC 3339 texts in UTC. */
+
+export interface Entity {
+  key: string;
+  kind: string;
+  name: string;
+  display: string;
+}
+
+export interface Post {
+  id: string;
+  source: string;
+  author: string;
+  text: string;
+  lang: string | null;
+  created_at: string | null;
+  event_time: string;
+  entities: Entity[];
+  reply_to: string | null;
+  quote_of: string | null;
+  url: string | null;
+}
+
+export const STAGES = ["dormant", "emerging", "rising", "peaking", "fading"] as const;
+export type Stage = (typeof STAGES)[number];
+
+export interface Momentum {
+  entity: string;
+  kind: string;
+  name: string;
+  display: string;
+  as_of: string;
+  stage: Stage;
+  stage_since: string;
+  /** In the last 15 minutes. */
+  mentions: number;
+  /** Distinct, in the last 15 minutes. */
+  authors: number;
+  /** Mentions a minute. */
+  velocity: number;
+  /** Mentions a minute, a minute. */
+  acceleration: number;
+  surprise: number;
+  /** 0 to 1. */
+  score: number;
+  /** Mentions a minute over the last 30 minutes, oldest first; null where nothing was observed. */
+  sparkline: (number | null)[];
+}
+
+export interface Gap {
+  id: number;
+  source: string;
+  cause: string;
+  detail: string;
+  started_at: string;
+  ended_at: string | null;
+  backfilled: boolean;
+}
+
+/** A page of a listing. */
+export interface Page<T> {
+  data: T[];
+  next_cursor: string | null;
+  as_of: string;
+  /** Short words for what was missing while this was answered. */
+  degraded: string[];
+}
+
+/** The broadcast frames after a cursor, which is a `seq`. */
+export interface EventsAnswer extends Page<unknown> {
+  newest_cursor: string;
+  /** Whether events after the cursor are not kept any more. */
+  truncated: boolean;
+}
+
+export interface SearchHit {
+  post: Post;
+  score: number;
+  /** Leg to the rank it gave the post: why it is here. There when the search was asked to explain. */
+  ranks: Record<string, number> | null;
+}
+
+export interface SearchAnswer extends Page<SearchHit> {
+  /** The legs that ran, of `lexical` and `semantic`. */
+  legs: string[];
+}
+
+export interface SeriesBucket {
+  time: string;
+  mentions: number | null;
+  authors: number | null;
+  /** Mentions per observed minute. */
+  rate: number | null;
+  /** 0 to 1. */
+  coverage: number;
+}
+
+/** How far back a series goes: those of the API's choices that the page offers. */
+export const SERIES_WINDOWS = ["1h", "6h", "1d"] as const;
+export type SeriesWindow = (typeof SERIES_WINDOWS)[number];
+
+export interface Series {
+  /** Null while the entity has no momentum. */
+  current: Momentum | null;
+  /** Oldest first. */
+  data: SeriesBucket[];
+  config: { entity: string; window: string; bucket: string; bucket_s: number };
+  as_of: string;
+  degraded: string[];
+}
+
+export interface SourceMinute {
+  source: string;
+  time: string;
+  posts: number | null;
+  coverage: number;
+}
+
+export interface Stats {
+  /** Oldest first. */
+  minutes: SourceMinute[];
+}
+
+export interface SourceStatus {
+  source: string;
+  state: "live" | "catching-up" | "stale" | "disconnected" | "stopped";
+  /** Seconds since anything of it was stored. */
+  age_s: number | null;
+  /** Seconds that its event time is behind the present. */
+  lag_s: number | null;
+}
+
+export interface ComponentStatus {
+  component: string;
+  state: string;
+  why: string | null;
+}
+
+export interface Status {
+  version: string;
+  sources: SourceStatus[];
+  components: ComponentStatus[];
+  degraded: string[];
+}

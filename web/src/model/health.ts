@@ -1,0 +1,80 @@
+import type { Stats, Status } from "../api/types";
+import type { Link } from "../live/protocol";
+import { age } from "../text/time";
+
+/** What the status strip says first. `tone` picks its colour, `text` says the same in words. */
+export interface Headline {
+  tone: "good" | "warn" | "bad";
+  text: string;
+}
+
+/**
+ * The state of what is on the screen: the page's own link first, for with no link nothing else is known,
+ * then the source behind it.
+ *
+ * @param quietS seconds since the page last heard anything
+ */
+export function headline(link: Link, status: Status | null, reachable: boolean, quietS: number): Headline {
+  if (!reachable) return { tone: "bad", text: `Not reachable, last heard ${age(quietS)} ago` };
+  if (link === "connecting" && status === null) return { tone: "warn", text: "Connecting" };
+  if (link === "catching-up") return { tone: "warn", text: "Catching up" };
+  const worst = worstSource(status);
+  if (worst !== null && worst.state !== "live") {
+    if (worst.state === "catching-up") {
+      const behind = worst.lag_s === null ? "" : `, ${age(worst.lag_s)} behind`;
+      return { tone: "warn", text: `Catching up${behind}` };
+    }
+    const since = worst.age_s === null ? "" : `, last post ${age(worst.age_s)} ago`;
+    return { tone: "bad", text: `${BAD_STATES[worst.state]}${since}` };
+  }
+  if (link === "polling") return { tone: "warn", text: "Polling" };
+  if (link === "connecting") return { tone: "warn", text: "Reconnecting" };
+  return status === null || status.sources.length === 0
+    ? { tone: "warn", text: "Waiting for a source" }
+    : { tone: "good", text: "Live" };
+}
+
+const BADNESS = ["stopped", "live", "catching-up", "stale", "disconnected"];
+const BAD_STATES = { stopped: "Stopped", stale: "Stale", disconnected: "Disconnected" };
+
+function worstSource(status: Status | null) {
+  const sources = status?.sources ?? [];
+  const running = sources.filter((source) => source.state !== "stopped");
+  return (
+    (running.length > 0 ? running : [...sources]).sort(
+      (a, b) => BADNESS.indexOf(b.state) - BADNESS.indexOf(a.state),
+    )[0] ?? null
+  );
+}
+
+/** What a missing part means for the person at the screen, and why where nothing better is known. */
+const MISSING: Record<string, [meaning: string, why: string]> = {
+  embeddings: ["Search by words only", "no embedding model is loaded"],
+  "vector-index": ["Search by words only", "the vector index does not answer"],
+  vectors: ["New posts are found by words only", "the vector index is behind"],
+  lexical: ["Search by meaning only", "the database does not answer"],
+  relay: ["New posts are delayed", "the relay has gone quiet"],
+  momentum: ["Momentum stands still", "it is not being computed"],
+};
+
+/** A sentence for each word of a `degraded` list; sources are left to the headline. */
+export function degradations(words: readonly string[], status: Status | null): string[] {
+  const sentences = words.flatMap((word) => {
+    if (word.startsWith("source:")) return [];
+    const said = status?.components.find((each) => each.component === word)?.why;
+    const [meaning, why] = MISSING[word] ?? ["Degraded", word];
+    return [`${meaning}: ${said || why}`];
+  });
+  return [...new Set(sentences)];
+}
+
+/** Posts a minute of all sources together, oldest first; null where no source was watched. */
+export function postsPerMinute(stats: Stats): (number | null)[] {
+  const byMinute = new Map<string, number | null>();
+  for (const { time, posts, coverage } of stats.minutes) {
+    const sum = byMinute.get(time) ?? null;
+    const rate = posts === null || coverage <= 0 ? null : posts / coverage;
+    byMinute.set(time, rate === null ? sum : (sum ?? 0) + rate);
+  }
+  return [...byMinute.entries()].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, posts]) => posts);
+}

@@ -1,0 +1,35 @@
+import type { Momentum } from "../api/types";
+
+/** How many entities the page follows. */
+export const FOLLOWED = 60;
+
+/** Merge fresh rows into the known ones; keep the best `FOLLOWED`, and `keep` whatever its score. */
+export function merge(
+  known: readonly Momentum[],
+  fresh: readonly Momentum[],
+  keep: string | null = null,
+): Momentum[] {
+  const byEntity = new Map(known.map((row) => [row.entity, row]));
+  for (const row of fresh) {
+    const old = byEntity.get(row.entity);
+    if (old === undefined || old.as_of <= row.as_of) byEntity.set(row.entity, row);
+  }
+  const sorted = [...byEntity.values()].sort(byScore);
+  return sorted.filter((row, rank) => rank < FOLLOWED || row.entity === keep);
+}
+
+function byScore(a: Momentum, b: Momentum): number {
+  return b.score - a.score || b.velocity - a.velocity || (a.entity < b.entity ? -1 : 1);
+}
+
+/**
+ * The order to show rows in. While a person points at the list (`held`), rows that are there keep their places,
+ * so that nobody clicks on what just moved under the pointer.
+ */
+export function ordered(rows: readonly Momentum[], shown: readonly string[], held: boolean): Momentum[] {
+  if (!held) return [...rows];
+  const byEntity = new Map(rows.map((row) => [row.entity, row]));
+  const kept = shown.flatMap((entity) => byEntity.get(entity) ?? []);
+  const places = new Set(shown);
+  return [...kept, ...rows.filter((row) => !places.has(row.entity))];
+}

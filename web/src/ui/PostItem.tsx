@@ -1,0 +1,82 @@
+import { useMemo } from "preact/hooks";
+import type { Post } from "../api/types";
+import { entityHref } from "../route";
+import { languageName, shortAuthor, shortDisplay } from "../text/names";
+import { segments } from "../text/segments";
+import { ago, secondsBetween } from "../text/time";
+
+/** Entities that the text does not spell out, such as a mention's DID or a name's other writing. */
+const MOST_ELSEWHERE = 4;
+
+/** One post. Its text comes from anybody and is only ever rendered as text. */
+export function PostItem({
+  post,
+  nowMs,
+  words,
+  note,
+}: {
+  post: Post;
+  nowMs: number;
+  words?: readonly string[];
+  note?: string | undefined;
+}) {
+  const parts = useMemo(() => segments(post.text, post.entities, words), [post, words]);
+  const linked = new Set(parts.map((part) => part.entity));
+  const elsewhere = post.entities.filter((entity) => !linked.has(entity.key)).slice(0, MOST_ELSEWHERE);
+  const time = (
+    <time dateTime={post.event_time} title={new Date(post.event_time).toLocaleString()}>
+      {ago(secondsBetween(post.event_time, nowMs))}
+    </time>
+  );
+  return (
+    <article class="post">
+      <header>
+        <span class="author" title={post.author}>
+          {shortAuthor(post.author)}
+        </span>
+        {safeLink(post.url) ? (
+          <a class="post-time" href={post.url ?? ""} target="_blank" rel="noopener noreferrer nofollow">
+            {time}
+            <span class="unseen">, open on its network</span>
+          </a>
+        ) : (
+          time
+        )}
+        {post.reply_to !== null && <span class="tag">reply</span>}
+        {post.lang !== null && (
+          <span class="tag lang" title={languageName(post.lang)}>
+            {post.lang}
+          </span>
+        )}
+        {note !== undefined && <span class="found-by">{note}</span>}
+      </header>
+      <p dir="auto" lang={post.lang ?? undefined}>
+        {parts.map((part, index) => {
+          const text = part.marked === true ? <mark>{part.text}</mark> : part.text;
+          // Segments have no identity but their place: a post's text is cut anew when it changes.
+          const key = `${index}`;
+          return part.entity === undefined ? (
+            <span key={key}>{text}</span>
+          ) : (
+            <a key={key} class="entity" href={entityHref(part.entity)}>
+              {text}
+            </a>
+          );
+        })}
+      </p>
+      {elsewhere.length > 0 && (
+        <p class="about">
+          {elsewhere.map((entity) => (
+            <a key={entity.key} class="entity" href={entityHref(entity.key)} dir="auto">
+              {shortDisplay(entity)}
+            </a>
+          ))}
+        </p>
+      )}
+    </article>
+  );
+}
+
+function safeLink(url: string | null): boolean {
+  return url?.startsWith("https://") === true;
+}

@@ -1,0 +1,96 @@
+import { describe, expect, test } from "vitest";
+import { arrive, EMPTY_FEED, type Feed, listing, release, SHOWN, WAITING, withdraw } from "../src/model/feed";
+import { FOLLOWED, merge, ordered } from "../src/model/movers";
+import { Sampler } from "../src/model/sampler";
+import { momentum, post } from "./fixtures";
+
+const ids = (feed: Feed) => feed.shown.map(({ id }) => id);
+const many = (count: number) => Array.from({ length: count }, (_, i) => post(`p${i}`));
+
+describe("the stream", () => {
+  test("shows the newest first", () => {
+    expect(ids(arrive(EMPTY_FEED, [post("a"), post("b")], false))).toEqual(["b", "a"]);
+  });
+
+  test("never holds more than its bounds, shown or waiting", () => {
+    expect(arrive(EMPTY_FEED, many(SHOWN + 50), false).shown).toHaveLength(SHOWN);
+    const held = arrive(EMPTY_FEED, many(WAITING + 50), true);
+    expect(held.waiting).toHaveLength(WAITING);
+    expect(held.arrived).toBe(WAITING + 50);
+  });
+
+  test("stands still while it is held, and counts what waits", () => {
+    const held = arrive(listing([post("a")]), [post("b"), post("c")], true);
+    expect(ids(held)).toEqual(["a"]);
+    expect(held.arrived).toBe(2);
+    expect(ids(release(held))).toEqual(["c", "b", "a"]);
+    expect(release(held).arrived).toBe(0);
+  });
+
+  test("shows a post once, however often it arrives, and an edit in its place", () => {
+    const feed = arrive(listing([post("a"), post("b")]), [post("b", { text: "edited" })], false);
+    expect(ids(feed)).toEqual(["a", "b"]);
+    expect(feed.shown[1]?.text).toBe("edited");
+  });
+
+  test("takes a deleted post away at once, held or not", () => {
+    const held = arrive(listing([post("a"), post("b")]), [post("c"), post("d")], true);
+    const after = withdraw(held, ({ id }) => id === "a" || id === "c");
+    expect(ids(after)).toEqual(["b"]);
+    expect(after.arrived).toBe(1);
+    expect(ids(release(after))).toEqual(["d", "b"]);
+  });
+});
+
+describe("the sampler", () => {
+  test("lets everything through that can be read", () => {
+    const sampler = new Sampler<number>(4);
+    sampler.offer([1, 2]);
+    sampler.offer([3]);
+    expect(sampler.take()).toEqual({ items: [1, 2, 3], of: 3 });
+    expect(sampler.take()).toEqual({ items: [], of: 0 });
+  });
+
+  test("keeps the newest of more than can be read, and says of how many", () => {
+    const sampler = new Sampler<number>(2);
+    sampler.offer([1, 2, 3]);
+    sampler.offer([4, 5]);
+    expect(sampler.take()).toEqual({ items: [4, 5], of: 5 });
+  });
+
+  test("forgets what was deleted before it was shown", () => {
+    const sampler = new Sampler<number>(4);
+    sampler.offer([1, 2]);
+    sampler.withdraw((item) => item === 1);
+    expect(sampler.take().items).toEqual([2]);
+  });
+});
+
+describe("the movers", () => {
+  test("are sorted by score", () => {
+    const rows = merge(
+      [momentum("hashtag:a", 0.2)],
+      [momentum("hashtag:b", 0.9), momentum("hashtag:c", 0.5)],
+    );
+    expect(rows.map(({ name }) => name)).toEqual(["b", "c", "a"]);
+  });
+
+  test("a late update does not replace a newer one", () => {
+    const late = momentum("hashtag:a", 0.1, { as_of: "2026-07-04T14:00:00Z" });
+    expect(merge([momentum("hashtag:a", 0.8)], [late])[0]?.score).toBe(0.8);
+  });
+
+  test("are bounded, but the open one stays whatever its score", () => {
+    const crowd = Array.from({ length: FOLLOWED + 20 }, (_, i) => momentum(`hashtag:t${i}`, 0.5));
+    const rows = merge(crowd, [momentum("ticker:LOW", 0.01)], "ticker:LOW");
+    expect(rows).toHaveLength(FOLLOWED + 1);
+    expect(rows.at(-1)?.entity).toBe("ticker:LOW");
+  });
+
+  test("keep their places while somebody points at them; newcomers join at the end", () => {
+    const rows = [momentum("hashtag:new", 0.9), momentum("hashtag:b", 0.8), momentum("hashtag:a", 0.7)];
+    const shown = ["hashtag:a", "hashtag:b", "hashtag:gone"];
+    expect(ordered(rows, shown, true).map(({ name }) => name)).toEqual(["a", "b", "new"]);
+    expect(ordered(rows, shown, false).map(({ name }) => name)).toEqual(["new", "b", "a"]);
+  });
+});
