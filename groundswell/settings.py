@@ -200,12 +200,15 @@ def _text(value: Value) -> str:
 
 
 def _unknown(given: Mapping[str, str]) -> list[str]:
-    known = {variable.name for variable in variables()}
+    known = {variable.name.removeprefix(PREFIX) for variable in variables()}
     problems: list[str] = []
     for name in sorted(given):
-        if not name.upper().startswith(PREFIX) or name in known:
+        if not name.upper().startswith(PREFIX) or name.removeprefix(PREFIX) in known:
             continue
-        close = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.75)
-        hint = f"Did you mean {close[0]}?" if close else "Remove it; `groundswell env list` shows all there are."
+        # Without what all names share, which would make any two of them look alike.
+        close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, n=1, cutoff=0.75)
+        hint = (
+            f"Did you mean {PREFIX}{close[0]}?" if close else "Remove it; `groundswell env list` shows all there are."
+        )
         problems.append(f"{name}: nothing reads this variable. {hint}")
     return problems

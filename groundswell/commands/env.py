@@ -14,6 +14,8 @@ from groundswell.configuration.schema import schema_path, variables
 from groundswell.errors import ConfigError
 from groundswell.metrics import render_metrics_docs
 
+ALL = "all"
+
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Show, check and document the configuration.")
 
 
@@ -47,30 +49,31 @@ def list_variables(
 @explained
 def check(
     service: Annotated[
-        str | None,
-        typer.Argument(help="relay, api, migrate or embedded.", show_default="every service"),
-    ] = None,
+        str,
+        typer.Argument(help="embedded (what `groundswell up` runs), relay, api, migrate, or all of them."),
+    ] = settings.EMBEDDED,
 ) -> None:
     """Check the configuration as a service would at its start, without starting it. Exit code 78 if it cannot work.
 
     \b
     Examples:
-      groundswell env check embedded    # what `groundswell up` needs
+      groundswell env check             # what `groundswell up` needs
       groundswell env check api
+      groundswell env check all         # all that run as services of their own, too
     """
     names = {kind.service: kind for kind in settings.SETTINGS}
-    if service is not None and service not in names:
-        raise ConfigError([f"There is no service {service!r}. There are {', '.join(names)}."])
+    if service not in (*names, ALL):
+        raise ConfigError([f"There is no service {service!r}. There are {', '.join(names)}; {ALL} checks each."])
     problems: dict[str, None] = {}
     for name, kind in names.items():
-        if service in (None, name):
+        if service in (ALL, name):
             try:
                 settings.load(kind)
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
     if problems:
         raise ConfigError(list(problems))
-    typer.echo(f"The configuration of {service or 'every service'} can work.")
+    typer.echo(f"The configuration of {'every service' if service == ALL else service} can work.")
 
 
 @app.command()

@@ -265,8 +265,9 @@ def test_a_problem_with_a_secret_does_not_quote_it() -> None:
 
 
 # ------------------------------------------------------------------ unknown names and files
-def test_an_unknown_variable_without_a_likely_meaning_is_named_too() -> None:
-    (problem,) = problems_of(EmbeddedSettings, {"GROUNDSWELL_COLOUR_OF_THE_SKY": "blue"})
+@pytest.mark.parametrize("name", ["GROUNDSWELL_COLOUR_OF_THE_SKY", "GROUNDSWELL_FOO"])
+def test_an_unknown_variable_without_a_likely_meaning_is_named_too(name: str) -> None:
+    (problem,) = problems_of(EmbeddedSettings, {name: "blue"})
     assert "`groundswell env list`" in problem
 
 
