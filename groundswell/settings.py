@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from groundswell import crash_points
 from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
 from groundswell.configuration.schema import EMBEDDED, PREFIX, Variable, variables
 from groundswell.configuration.secret import Secret
@@ -20,8 +21,10 @@ from groundswell.errors import ConfigError
 from groundswell.settings_model import (
     SETTINGS,
     ApiSettings,
+    CleanupSettings,
     EmbeddedSettings,
     MigrateSettings,
+    MoverSettings,
     RelaySettings,
     Settings,
 )
@@ -29,8 +32,10 @@ from groundswell.settings_model import (
 __all__ = [
     "SETTINGS",
     "ApiSettings",
+    "CleanupSettings",
     "EmbeddedSettings",
     "MigrateSettings",
+    "MoverSettings",
     "RelaySettings",
     "Secret",
     "Settings",
@@ -139,6 +144,19 @@ def _contradictions(service: str, values: Mapping[str, Value]) -> list[str]:
             "GROUNDSWELL_REPLAY_FILE: is not set, but GROUNDSWELL_SOURCE is replay. "
             "Set it to a recording, for example recordings/monday.jsonl.zst."
         ]
+    return _crash_point(values)
+
+
+def _crash_point(values: Mapping[str, Value]) -> list[str]:
+    place = values.get("GROUNDSWELL_CRASH_POINT")
+    if not isinstance(place, str):
+        return []
+    if values["GROUNDSWELL_ENVIRONMENT"] == "production":
+        return ["GROUNDSWELL_CRASH_POINT: is for drills, and this is production. Remove it."]
+    try:
+        crash_points.parse(place)
+    except ValueError as error:
+        return [f"GROUNDSWELL_CRASH_POINT: {error}"]
     return []
 
 

@@ -78,6 +78,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Seconds between two computations of momentum."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
+    crash_point: str | None
+    """For drills, and refused in production: the place in the code where the process dies as if it had been
+    killed; `@3` for the third time that it comes by. Empty: nowhere."""
 
 
 class ApiSettings(Settings, frozen=True, kw_only=True):
@@ -132,6 +135,72 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
+    crash_point: str | None
+    """For drills, and refused in production: the place in the code where the process dies as if it had been
+    killed; `@3` for the third time that it comes by. Empty: nowhere."""
+
+
+class MoverSettings(Settings, frozen=True, kw_only=True):
+    """What the service `mover` needs."""
+
+    service: ClassVar[str] = "mover"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    database_url: Secret | None
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_wait_s: float
+    """Seconds that a request waits for a free database connection before it is answered with 503."""
+    database_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement."""
+    crash_point: str | None
+    """For drills, and refused in production: the place in the code where the process dies as if it had been
+    killed; `@3` for the third time that it comes by. Empty: nowhere."""
+
+
+class CleanupSettings(Settings, frozen=True, kw_only=True):
+    """What the service `cleanup` needs."""
+
+    service: ClassVar[str] = "cleanup"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    database_url: Secret | None
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_wait_s: float
+    """Seconds that a request waits for a free database connection before it is answered with 503."""
+    database_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement."""
+    qdrant_url: str | None
+    """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
+    without semantic search and say so."""
+    qdrant_api_key: Secret | None
+    """API key of that Qdrant. Empty where it needs none."""
+    qdrant_collection: str
+    """Collection that holds the post vectors."""
+    events_keep_hours: int
+    """Hours that broadcast frames are kept for clients that catch up."""
+    crash_point: str | None
+    """For drills, and refused in production: the place in the code where the process dies as if it had been
+    killed; `@3` for the third time that it comes by. Empty: nowhere."""
 
 
 class MigrateSettings(Settings, frozen=True, kw_only=True):
@@ -232,6 +301,16 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
+    crash_point: str | None
+    """For drills, and refused in production: the place in the code where the process dies as if it had been
+    killed; `@3` for the third time that it comes by. Empty: nowhere."""
 
 
-SETTINGS: tuple[type[Settings], ...] = (RelaySettings, ApiSettings, MigrateSettings, EmbeddedSettings)
+SETTINGS: tuple[type[Settings], ...] = (
+    RelaySettings,
+    ApiSettings,
+    MoverSettings,
+    CleanupSettings,
+    MigrateSettings,
+    EmbeddedSettings,
+)

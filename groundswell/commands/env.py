@@ -50,7 +50,9 @@ def list_variables(
 def check(
     service: Annotated[
         str,
-        typer.Argument(help="embedded (what `groundswell up` runs), relay, api, migrate, or all of them."),
+        typer.Argument(
+            help="embedded (what `groundswell up` runs), relay, api, mover, cleanup, migrate, or all of them."
+        ),
     ] = settings.EMBEDDED,
 ) -> None:
     """Check the configuration as a service would at its start, without starting it. Exit code 78 if it cannot work.

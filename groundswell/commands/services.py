@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from groundswell import settings
+from groundswell import crash_points, settings
 from groundswell.commands.console import explained, make_progress, run_until_stopped
 from groundswell.configuration.secret import Secret
 from groundswell.errors import ConfigError
@@ -125,6 +125,7 @@ def relay() -> None:
     """
     chosen = settings.load(settings.RelaySettings)
     _log(chosen.log_level, chosen.log_format, chosen.database_url, chosen.qdrant_api_key)
+    crash_points.arm(chosen.crash_point)
     from groundswell.wiring.relay import run_relay
 
     run_until_stopped(lambda stop: run_relay(chosen, stop))
@@ -140,6 +141,7 @@ def api() -> None:
     """
     chosen = settings.load(settings.ApiSettings)
     _log(chosen.log_level, chosen.log_format, chosen.database_url, chosen.qdrant_api_key)
+    crash_points.arm(chosen.crash_point)
     _check_port_free(chosen.api_host, chosen.api_port)
     from groundswell.wiring.api import run_api
 
@@ -174,6 +176,7 @@ def _run_embedded(flags: Mapping[str, object | None], *, open_browser: bool) -> 
         given = {name for name, value in flags.items() if value is not None}
         raise ConfigError([_name_flag(problem, given) for problem in error.problems]) from None
     _log(chosen.log_level, chosen.log_format, chosen.database_url, chosen.qdrant_api_key)
+    crash_points.arm(chosen.crash_point)
     _check_port_free(chosen.api_host, chosen.api_port)
     progress = make_progress(
         "Search     {url}/v1/search?q=coffee",

@@ -41,8 +41,8 @@ def render_model(variables: Sequence[Variable]) -> str:
             f'    """What {about}."""\n\n'
             f'    service: ClassVar[str] = "{service}"\n\n' + "".join(_field(variable, service) for variable in fields)
         )
-    names = ", ".join(_class_name(service) for service in [*services, EMBEDDED])
-    parts.append(f"SETTINGS: tuple[type[Settings], ...] = ({names})\n")
+    names = "".join(f"    {_class_name(service)},\n" for service in [*services, EMBEDDED])
+    parts.append(f"SETTINGS: tuple[type[Settings], ...] = (\n{names})\n")
     return "\n\n".join(parts)
 
 
