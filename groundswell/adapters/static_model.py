@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import Embedder, Space, Vectors
+from groundswell.ports import Embedder, Space, Vector, Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,25 +51,32 @@ class StaticModel:
 
     def __init__(self, folder: Path | None = None) -> None:
         folder = folder or _package_folder()
-        self.space = WORDLLAMA_256
         self._tokenizer = _load_tokenizer(folder / _TOKENIZER)
         self._weights = _map_weights(folder / _WEIGHTS, self.space.dimensions)
         self._ones = np.ones(MAX_CHARACTERS * 4 + 8, np.float32)
 
+    @property
+    def space(self) -> Space:
+        return WORDLLAMA_256
+
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Shape (len(texts), 256), unit length in every row, never NaN.
+        """One unit vector for each text, never NaN.
 
         A text without tokens (empty, or white space only) gets the unknown token's vector: defined, and far from
         every real text. CPU-bound: call it in a thread.
         """
-        vectors = np.empty((len(texts), self.space.dimensions), np.float32)
+        rows = np.empty((len(texts), self.space.dimensions), np.float32)
         for start in range(0, len(texts), _CHUNK_TEXTS):
-            chunk = [_embeddable(text) for text in texts[start : start + _CHUNK_TEXTS]]
-            self._embed_chunk(chunk, vectors[start : start + len(chunk)])
-        vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
-        return vectors
+            chunk = [embeddable(text) for text in texts[start : start + _CHUNK_TEXTS]]
+            self._embed_chunk(chunk, rows[start : start + len(chunk)])
+        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.float32(1e-12))
+        return Vectors(self.space, rows)
 
-    def _embed_chunk(self, texts: list[str], out: Vectors) -> None:
+    def embed_query(self, text: str) -> Vector:
+        """A question is a text like any other here."""
+        return self.embed([text])[0]
+
+    def _embed_chunk(self, texts: list[str], out: npt.NDArray[np.float32]) -> None:
         """Write each text's sum of token vectors into its row of `out`: the mean's direction, which is all we keep."""
         encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
         ids = [encoding.ids or [_UNKNOWN_TOKEN] for encoding in encodings]
@@ -107,7 +114,7 @@ def load_embedder(chain: Sequence[str]) -> Embedder | None:
     raise EmbeddingUnavailable("No embedding model of the chain could be loaded. " + " ".join(reasons))
 
 
-def _embeddable(text: str) -> str:
+def embeddable(text: str) -> str:
     """Cut to length, and without lone surrogates, which no tokenizer accepts."""
     text = text[:MAX_CHARACTERS]
     try:

@@ -158,10 +158,10 @@ class Indexer:
         await ahead.put(None)
 
     async def _index_chunk(self, embedder: Embedder, chunk: _Chunk) -> None:
-        await self._timed("upsert", self._store(embedder, chunk))
+        await self._timed("upsert", self._store(chunk))
         await self._timed("done", self._finish(embedder, chunk))
 
-    async def _store(self, embedder: Embedder, chunk: _Chunk) -> None:
+    async def _store(self, chunk: _Chunk) -> None:
         kept = [item for item in chunk.newest if item.post is not None]
         gone = [item.pk for item in chunk.newest if item.post is None]
         if kept:
@@ -170,7 +170,7 @@ class Indexer:
                 for item, vector in zip(kept, chunk.vectors, strict=True)
                 if item.post is not None
             ]
-            await self._index.upsert(embedder.space, points)
+            await self._index.upsert(points)
         if gone:
             await self._index.delete(gone)
 

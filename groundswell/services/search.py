@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 
 import msgspec
 
@@ -24,6 +24,7 @@ from groundswell.ports import (
     SearchAnswer,
     SearchFilters,
     SearchHit,
+    Vector,
     VectorIndex,
 )
 
@@ -59,7 +60,7 @@ class SearchService:
         self._embedder = embedder
         self._min_similarity = min_similarity
         self._recency_weight = recency_weight
-        self._vectors: OrderedDict[str, list[float]] = OrderedDict()
+        self._vectors: OrderedDict[str, Vector] = OrderedDict()
 
     async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
         """At most `limit` fused hits from rank `offset` on. A query without terms lists the newest posts.
@@ -115,18 +116,18 @@ class SearchService:
             filters = msgspec.structs.replace(filters, entity=parsed.required_entity)
         try:
             vector = await self._query_vector(self._embedder, parsed.meaning)
-            hits = await self._index.search(self._embedder.space, vector, filters, depth)
+            hits = await self._index.search(vector, filters, depth)
         except EmbeddingUnavailable:
             return _Leg(degraded=["embeddings"])
         except VectorIndexUnavailable:
             return _Leg(degraded=["vector-index"])
         return _Leg([hit for hit in hits if hit.score >= self._min_similarity], ran=True)
 
-    async def _query_vector(self, embedder: Embedder, text: str) -> Sequence[float]:
+    async def _query_vector(self, embedder: Embedder, text: str) -> Vector:
         """Embedded in a thread, and remembered: people page through one query, and many ask the same."""
         known = self._vectors.get(text)
         if known is None:
-            known = (await asyncio.to_thread(embedder.embed, [text]))[0].tolist()
+            known = await asyncio.to_thread(embedder.embed_query, text)
             while len(self._vectors) >= QUERY_VECTORS_KEPT:
                 self._vectors.popitem(last=False)
         self._vectors[text] = known

@@ -7,12 +7,13 @@ import itertools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.errors import VectorIndexUnavailable
-from groundswell.ports import SearchFilters, Space, VectorPoint
+from groundswell.ports import SearchFilters, Space, Vector, VectorPoint, Vectors
 
 SPACE = Space("toy-4", 4)
 OTHER = Space("toy-3", 3)
@@ -52,23 +53,28 @@ def bench(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Be
     bench.run(bench.index.close())
 
 
-def point(pk: int, *vector: float, **payload: Any) -> VectorPoint:
-    return VectorPoint(pk, vector, {"entities": [], "author": "a", "source": "s", "event_time": T0, **payload})
+def toward(*values: float) -> Vector:
+    """In the space of its number of values."""
+    return Vector(SPACE if len(values) == SPACE.dimensions else OTHER, np.array(values, np.float32))
+
+
+def point(pk: int, *values: float, **payload: Any) -> VectorPoint:
+    return VectorPoint(pk, toward(*values), {"entities": [], "author": "a", "source": "s", "event_time": T0, **payload})
 
 
 def found(bench: Bench, vector: list[float], filters: SearchFilters = NO_FILTERS, limit: int = 10) -> list[int]:
-    return [hit.pk for hit in bench.run(bench.index.search(SPACE, vector, filters, limit))]
+    return [hit.pk for hit in bench.run(bench.index.search(toward(*vector), filters, limit))]
 
 
 def test_the_nearest_points_come_first_with_their_cosine(bench: Bench) -> None:
-    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0), point(2, 0.8, 0.6, 0, 0), point(3, -1, 0, 0, 0)]))
-    hits = bench.run(bench.index.search(SPACE, [1, 0, 0, 0], NO_FILTERS, 10))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0), point(2, 0.8, 0.6, 0, 0), point(3, -1, 0, 0, 0)]))
+    hits = bench.run(bench.index.search(toward(1, 0, 0, 0), NO_FILTERS, 10))
     assert [hit.pk for hit in hits] == [1, 2, 3]
     assert [hit.score for hit in hits] == pytest.approx([1, 0.8, -1], abs=0.02)
 
 
 def test_no_more_hits_than_the_limit(bench: Bench) -> None:
-    bench.run(bench.index.upsert(SPACE, [point(pk, 1, pk / 100, 0, 0) for pk in range(1, 30)]))
+    bench.run(bench.index.upsert([point(pk, 1, pk / 100, 0, 0) for pk in range(1, 30)]))
     assert found(bench, [1, 0, 0, 0], limit=3) == [1, 2, 3]
 
 
@@ -78,15 +84,15 @@ def test_an_empty_index_answers_nothing(bench: Bench) -> None:
 
 
 def test_a_point_written_again_is_replaced_with_its_payload(bench: Bench) -> None:
-    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0, lang="en")]))
-    bench.run(bench.index.upsert(SPACE, [point(1, 0, 1, 0, 0, lang="de")]))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0, lang="en")]))
+    bench.run(bench.index.upsert([point(1, 0, 1, 0, 0, lang="de")]))
     assert bench.run(bench.index.count()) == 1
     assert found(bench, [0, 1, 0, 0], SearchFilters(lang="de")) == [1]
     assert found(bench, [0, 1, 0, 0], SearchFilters(lang="en")) == []
 
 
 def test_deleted_points_are_gone_and_absent_ones_are_no_error(bench: Bench) -> None:
-    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0), point(2, 0, 1, 0, 0)]))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0), point(2, 0, 1, 0, 0)]))
     bench.run(bench.index.delete([1, 99]))
     bench.run(bench.index.delete([]))
     assert found(bench, [1, 0, 0, 0]) == [2]
@@ -116,21 +122,64 @@ def test_filters_are_combined_with_and_and_times_include_since_but_not_until(
         point(2, 1, 0, 0, 0, entities=["ticker:ETH"], author="ann", lang="de", event_time=T0 + 1),
         point(3, 1, 0, 0, 0, entities=["ticker:BTC", "hashtag:x"], author="bob", source="replay", event_time=T0 + 2),
     ]
-    bench.run(bench.index.upsert(SPACE, points))
+    bench.run(bench.index.upsert(points))
     assert set(found(bench, [1, 0, 0, 0], filters)) == expected
 
 
 def test_spaces_never_mix(bench: Bench) -> None:
     bench.run(bench.index.ensure(OTHER))
-    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0)]))
-    bench.run(bench.index.upsert(OTHER, [point(2, 1, 0, 0)]))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0)]))
+    bench.run(bench.index.upsert([point(2, 1, 0, 0)]))
     assert found(bench, [1, 0, 0, 0]) == [1]
-    assert [hit.pk for hit in bench.run(bench.index.search(OTHER, [1, 0, 0], NO_FILTERS, 10))] == [2]
+    assert [hit.pk for hit in bench.run(bench.index.search(toward(1, 0, 0), NO_FILTERS, 10))] == [2]
     assert bench.run(bench.index.count()) == 2
 
 
+def test_vectors_of_two_spaces_can_be_stored_at_once_and_each_goes_into_its_own(bench: Bench) -> None:
+    bench.run(bench.index.ensure(OTHER))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0), point(2, 1, 0, 0), point(3, 0, 1, 0, 0)]))
+    assert found(bench, [0, 1, 0, 0]) == [3, 1]
+    assert found(bench, [1, 0, 0]) == [2]
+
+
+def test_a_point_that_moves_to_another_space_leaves_the_one_it_was_in(bench: Bench) -> None:
+    bench.run(bench.index.ensure(OTHER))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0), point(2, 0, 1, 0, 0)]))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0)]))
+    assert found(bench, [1, 0, 0, 0]) == [2]
+    assert found(bench, [1, 0, 0]) == [1]
+    assert bench.run(bench.index.count()) == 2
+
+
+def test_a_space_can_be_dropped_and_leaves_the_others_as_they_are(bench: Bench) -> None:
+    bench.run(bench.index.ensure(OTHER))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0), point(2, 1, 0, 0)]))
+    assert bench.run(bench.index.spaces()) == [OTHER, SPACE]
+    bench.run(bench.index.drop(SPACE.name))
+    bench.run(bench.index.drop(SPACE.name))
+    assert bench.run(bench.index.spaces()) == [OTHER]
+    assert found(bench, [1, 0, 0]) == [2]
+    bench.run(bench.index.ensure(SPACE))
+    assert found(bench, [1, 0, 0, 0]) == []
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0)]))
+    assert found(bench, [1, 0, 0, 0]) == [1]
+
+
+def test_an_index_without_a_collection_has_no_spaces(runner: asyncio.Runner, engine_url: str) -> None:
+    index = QdrantIndex(engine_url, collection="never_made")
+    assert runner.run(index.spaces()) == []
+    runner.run(index.close())
+
+
+def test_there_is_no_vector_of_another_size_than_its_space() -> None:
+    with pytest.raises(ValueError, match="cannot have the shape"):
+        Vector(SPACE, np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match="cannot have the shape"):
+        Vectors(SPACE, np.zeros((2, 3), np.float32))
+
+
 def test_making_sure_twice_keeps_what_is_stored(bench: Bench) -> None:
-    bench.run(bench.index.upsert(SPACE, [point(1, 1, 0, 0, 0)]))
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0)]))
     bench.run(bench.index.ensure(SPACE))
     bench.run(bench.index.ensure(OTHER))
     assert found(bench, [1, 0, 0, 0]) == [1]
@@ -142,14 +191,14 @@ def test_a_model_of_another_size_is_refused_by_name(bench: Bench) -> None:
 
 
 def test_more_points_than_one_request_takes_are_all_stored(bench: Bench) -> None:
-    bench.run(bench.index.upsert(SPACE, [point(pk, 1, 0, 0, pk / 9_000) for pk in range(2_500)]))
+    bench.run(bench.index.upsert([point(pk, 1, 0, 0, pk / 9_000) for pk in range(2_500)]))
     assert bench.run(bench.index.count()) == 2_500
 
 
 def test_an_index_that_nobody_serves_is_unavailable_and_says_where(runner: asyncio.Runner) -> None:
     index = QdrantIndex("http://127.0.0.1:9", timeout_s=1)
     with pytest.raises(VectorIndexUnavailable, match=r"127\.0\.0\.1:9 does not answer"):
-        runner.run(index.search(SPACE, [1, 0, 0, 0], NO_FILTERS, 1))
+        runner.run(index.search(toward(1, 0, 0, 0), NO_FILTERS, 1))
     runner.run(index.close())
 
 

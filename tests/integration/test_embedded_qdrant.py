@@ -22,7 +22,7 @@ from groundswell.adapters.qdrant_embedded.collection import Collection
 from groundswell.adapters.qdrant_embedded.engine import Engine, build_index
 from groundswell.adapters.qdrant_embedded.shard import Schema, VectorSchema
 from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
-from groundswell.ports import SearchFilters, Space, VectorPoint
+from groundswell.ports import SearchFilters, Space, Vector, VectorPoint
 
 SPACE = Space("toy", 32)
 SCHEMA = Schema({"toy": VectorSchema(32, "Cosine")}, {})
@@ -38,12 +38,16 @@ def vector(pk: int) -> list[float]:
     return np.random.default_rng(pk).standard_normal(32).tolist()
 
 
+def toward(pk: int) -> Vector:
+    return Vector(SPACE, np.array(vector(pk), np.float32))
+
+
 def points(pks: Sequence[int]) -> list[VectorPoint]:
-    return [VectorPoint(pk, vector(pk), {"entities": [f"ticker:T{pk % 7}"], "event_time": pk}) for pk in pks]
+    return [VectorPoint(pk, toward(pk), {"entities": [f"ticker:T{pk % 7}"], "event_time": pk}) for pk in pks]
 
 
 def structs(pks: Sequence[int]) -> list[wire.PointStruct]:
-    return [wire.PointStruct(p.pk, {"toy": list(p.vector)}, dict(p.payload)) for p in points(pks)]
+    return [wire.PointStruct(p.pk, {"toy": vector(p.pk)}, dict(p.payload)) for p in points(pks)]
 
 
 def ids(collection: Collection) -> list[int]:
@@ -60,7 +64,7 @@ def test_acknowledged_writes_survive_kill_9_and_the_engine_comes_back_at_the_sam
         async with EmbeddedQdrant(tmp_path) as engine:
             index = QdrantIndex(engine.url)
             await index.ensure(SPACE)
-            await index.upsert(SPACE, points(range(1_500)))
+            await index.upsert(points(range(1_500)))
             await index.delete([7])
             before, pid = engine.url, engine.pid
             assert pid is not None
@@ -70,7 +74,7 @@ def test_acknowledged_writes_survive_kill_9_and_the_engine_comes_back_at_the_sam
                     await index.count()
                 except VectorIndexUnavailable:
                     await asyncio.sleep(0.02)
-            found = await index.search(SPACE, vector(1_499), SearchFilters(), 1)
+            found = await index.search(toward(1_499), SearchFilters(), 1)
             count = await index.count()
             await index.close()
             return before, engine.url, count, found[0].pk
@@ -162,7 +166,7 @@ def test_points_are_scrolled_retrieved_counted_and_deleted_by_filter(tmp_path: P
         async with EmbeddedQdrant(tmp_path, seal_at=600) as engine, httpx.AsyncClient(base_url=engine.url) as http:
             index = QdrantIndex(engine.url)
             await index.ensure(SPACE)
-            await index.upsert(SPACE, points(range(1_000)))
+            await index.upsert(points(range(1_000)))
 
             async def ask(path: str, body: dict[str, Any]) -> Any:
                 return (await http.post(f"/collections/posts/points{path}", json=body)).json()["result"]

@@ -19,7 +19,7 @@ from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.adapters.static_model import StaticModel
 from groundswell.errors import StoreUnavailable, VectorIndexUnavailable
-from groundswell.ports import Hit, OutboxItem, SearchFilters, Space, VectorPoint, Vectors
+from groundswell.ports import Hit, OutboxItem, SearchFilters, Space, Vector, VectorPoint, Vectors
 from groundswell.services.indexer import Indexer
 from groundswell.services.search import SearchService
 
@@ -335,8 +335,11 @@ def test_the_vectors_of_queries_are_remembered_within_bounds(database_url: str, 
         calls = 0
 
         def embed(self, texts: Sequence[str]) -> Vectors:
+            raise AssertionError("a question is embedded as one")
+
+        def embed_query(self, text: str) -> Vector:
             self.calls += 1
-            return model.embed(texts)
+            return model.embed_query(text)
 
     async def scenario(world: World) -> None:
         index, counting = QdrantIndex(IN_MEMORY), Counting()
@@ -361,8 +364,8 @@ def test_edits_replace_and_deletes_remove_what_was_indexed(database_url: str, mo
         await world.remove(1)
         await indexed(world, index, model)
         assert await index.count() == len(TEXTS) - 1
-        vector = model.embed(["volcano in iceland"])[0].tolist()
-        assert (await index.search(model.space, vector, NO_FILTERS, 1))[0].pk == 3
+        vector = model.embed_query("volcano in iceland")
+        assert (await index.search(vector, NO_FILTERS, 1))[0].pk == 3
         async with connection(world.pool) as conn:
             spaces = await (await conn.execute("SELECT DISTINCT space FROM post_vectors")).fetchall()
         assert spaces == [("wordllama-256",)]
@@ -442,12 +445,16 @@ def test_a_store_that_fails_repeats_work_and_loses_none(model: StaticModel) -> N
             self.deleted: list[int] = []
 
         async def ensure(self, space: Space) -> None: ...
-        async def upsert(self, space: Space, points: Sequence[VectorPoint]) -> None: ...
+        async def upsert(self, points: Sequence[VectorPoint]) -> None: ...
+        async def drop(self, space: str) -> None: ...
         async def delete(self, pks: Sequence[int]) -> None:
             self.deleted.extend(pks)
 
-        async def search(self, space: Space, vector: Sequence[float], filters: SearchFilters, limit: int) -> list[Hit]:
+        async def search(self, vector: Vector, filters: SearchFilters, limit: int) -> list[Hit]:
             raise VectorIndexUnavailable("unused")
+
+        async def spaces(self) -> list[Space]:
+            return []
 
         async def count(self) -> int:
             return 0

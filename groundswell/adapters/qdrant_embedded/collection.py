@@ -133,6 +133,13 @@ class Collection:
         self.schema.vectors[name] = vector
         await self._apply_schema()
 
+    async def drop_vector(self, name: str) -> None:
+        """Raises: Refused where there is no such vector."""
+        if name not in self.schema.vectors:
+            raise Refused(404, f"Not existing vector name error: {name}")
+        del self.schema.vectors[name]
+        await self._apply_schema()
+
     async def add_index(self, field: str, params: wire.IndexParams) -> None:
         known = self.schema.indexes.get(field)
         if known is not None and known.type != params.type:

@@ -71,8 +71,8 @@ class Routes:
             ("POST", "points", "scroll"): self.scroll,
             ("POST", "points", "count"): self.count,
         }
-        if method == "PUT" and len(rest) == 2 and rest[0] == "vectors":
-            return self.create_vector
+        if len(rest) == 2 and rest[0] == "vectors" and method in {"PUT", "DELETE"}:
+            return self.create_vector if method == "PUT" else self.drop_vector
         return handlers.get((method, *rest))
 
     # ------------------------------------------------------------------ service
@@ -134,6 +134,10 @@ class Routes:
     async def create_vector(self, body: bytes, name: str, vector: str) -> Any:
         dense = self._decode(body, wire.CreateVectorName).dense
         await self._engine.collection(name).add_vector(vector, VectorSchema(dense.size, dense.distance))
+        return _ACKNOWLEDGED
+
+    async def drop_vector(self, _body: bytes, name: str, vector: str) -> Any:
+        await self._engine.collection(name).drop_vector(vector)
         return _ACKNOWLEDGED
 
     async def create_index(self, body: bytes, name: str) -> Any:

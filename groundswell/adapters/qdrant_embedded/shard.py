@@ -96,7 +96,7 @@ class Shard:
         return shard
 
     def conform(self, schema: Schema) -> None:
-        """Give it the vectors and payload indexes that it lacks."""
+        """Give it the vectors and payload indexes that it lacks, and take the vectors that it should not have."""
         config = msgspec.json.decode((self.path / "edge_config.json").read_bytes())
         for name, vector in schema.vectors.items():
             if name not in config["vectors"]:
@@ -108,6 +108,10 @@ class Shard:
                         datatype=edge.VectorStorageDatatype.Turbo8,
                     )
                 )
+                self.unflushed += 1
+        for name in config["vectors"]:
+            if name not in schema.vectors:
+                self.handle.update(edge.UpdateOperation.delete_vector_name(name))
                 self.unflushed += 1
         present = self.handle.info().payload_schema
         for field, params in schema.indexes.items():
