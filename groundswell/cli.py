@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from groundswell.commands import doctor, env, keys, services
+from groundswell.commands import doctor, drill, env, keys, services
 
 app = typer.Typer(
     name="groundswell",
@@ -28,6 +28,7 @@ app.command(short_help="Run the relay alone, on stores of your own.")(services.r
 app.command(short_help="Run the API and the page alone.")(services.api)
 app.command(short_help="Bring the database schema up to date.")(services.migrate)
 app.command(short_help="Find what is broken, and how to mend it.")(doctor.doctor)
+app.command(short_help="Break a platform on purpose, and see what holds.")(drill.drill)
 app.add_typer(env.app, name="env", short_help="Show, check and document the configuration.")
 app.add_typer(keys.app, name="keys", short_help="Make, list and revoke API keys.")
 

@@ -39,6 +39,7 @@ __all__ = [
     "RelaySettings",
     "Secret",
     "Settings",
+    "foreign_environment",
     "load",
     "origin_of",
     "read_environment",
@@ -80,6 +81,11 @@ def read_environment(folder: Path | None = None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({error}). Mend it or move it away."]) from error
     return {**parse_env_file(text, str(path)), **os.environ}
+
+
+def foreign_environment() -> dict[str, str]:
+    """The process environment without Groundswell's own variables: for a service that is started with its own."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
 
 
 def origin_of(name: str) -> str:

@@ -68,7 +68,7 @@ def cli(tmp_path: Path) -> Cli:
 
 def test_help_names_every_command_and_teaches_by_example(cli: Cli) -> None:
     said = cli("--help")
-    commands = ("up", "replay", "relay", "api", "migrate", "doctor", "env", "keys")
+    commands = ("up", "replay", "relay", "api", "migrate", "doctor", "drill", "env", "keys")
     assert all(re.search(rf"^  {command} ", said, re.MULTILINE) for command in commands)
     for command in commands:
         explained = CliRunner().invoke(app, [command, "--help"], prog_name="groundswell")

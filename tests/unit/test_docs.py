@@ -29,6 +29,7 @@ from groundswell.core.momentum import STAGES
 from groundswell.core.posts import ENTITY_KINDS
 from groundswell.core.status import SourceState
 from groundswell.core.subscriptions import ACTIONS, TOPIC_FILTERS, ClientSession
+from groundswell.drills.catalogue import DRILLS
 from groundswell.metrics import METRICS
 from groundswell.ports import ClientGone, GapCause
 
@@ -285,6 +286,11 @@ class Listener:
 def test_every_reason_to_ignore_a_frame_is_explained() -> None:
     documented = {row[0].strip("`") for row in rows("docs/relay.md", "## Why a frame is ignored")} - {"reason"}
     assert documented == set(jetstream.IGNORED_REASONS)
+
+
+def test_every_drill_is_described() -> None:
+    table = rows("docs/drills.md", "## The drills")
+    assert [row[0].strip("`") for row in table][1:] == [drill.name for drill in DRILLS]
 
 
 def test_every_cause_of_a_gap_is_explained() -> None:

@@ -85,6 +85,7 @@ class SimulatorServer:
         self._encoded = EncodedWorld(world, cache_seconds=cache_seconds)
         self._timetable = timetable
         self._origin = clock.now()
+        self._ends_at: Micros | None = None
         self._server: Server | None = None
         self._timekeeper: asyncio.Task[None] | None = None
 
@@ -129,7 +130,16 @@ class SimulatorServer:
         if self._tape is not None:
             return self._tape[1]
         passed = self._clock.now() - self._origin
-        return self._origin + (passed if self._speed == 1.0 else round(passed * self._speed))
+        now = self._origin + (passed if self._speed == 1.0 else round(passed * self._speed))
+        return now if self._ends_at is None else min(now, self._ends_at)
+
+    def end(self, at: Micros | None = None) -> Micros:
+        """Let the world's time stand still at `at`, or now: all that happened before is still sent, and nothing later.
+
+        Answers the instant. Connections stay open in silence.
+        """
+        self._ends_at = self.now() if at is None else at
+        return self._ends_at
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         status = self.faults.refusal()
@@ -187,7 +197,7 @@ class SimulatorServer:
             await self.faults.flowing()
             now = self.now()
             second = position // MICROS_PER_SECOND
-            if position > now - _TICK:
+            if position >= now or (position > now - _TICK and self._ends_at is None):
                 self._encoded.prefetch(second + 1, wanted)
                 await self._clock.sleep(TICK_S)
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -72,6 +72,7 @@ def truth(
     *,
     names: Collection[str] = WATCH_NAMES,
     everything: bool = False,
+    unseen: Sequence[tuple[Micros, Micros]] = (),
 ) -> Truth:
     """The truth of [since, until) for a reader who starts with nothing.
 
@@ -81,6 +82,7 @@ def truth(
     Args:
         names: the watch list; other names are not entities to the reader.
         everything: count the frames of all collections in `frames`, not only posts.
+        unseen: stretches whose inside the reader missed; their first and last instants were seen.
     """
     if isinstance(world, WorldConfig):
         world = World(world)
@@ -88,7 +90,11 @@ def truth(
     account = _Account(unwatched)
     for second in world.seconds(since, until, everything=everything):
         account.frames.update(second.labels)
-        account.read(zip(second.times, second.marks, strict=True))
+        account.read(
+            (time, mark)
+            for time, mark in zip(second.times, second.marks, strict=True)
+            if not any(start < time < end for start, end in unseen)
+        )
     return Truth(
         since=since,
         until=until,
