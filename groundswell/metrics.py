@@ -37,11 +37,23 @@ METRICS: tuple[Metric, ...] = (
     Metric("events_published_total", "counter", "Broadcast frames handed to clients, by type.", "type"),
     Metric("websocket_clients", "gauge", "WebSocket clients connected now."),
     Metric("websocket_evicted_total", "counter", "WebSocket clients dropped because they read too slowly."),
+    Metric("broadcast_messages_total", "counter", "Messages posted to clients whose sockets API Gateway holds."),
+    Metric("broadcast_gone_total", "counter", "Such clients that turned out to be gone."),
+    Metric("broadcast_throttled_total", "counter", "Messages that API Gateway asked to be sent later."),
     Metric("http_requests_total", "counter", "Requests answered, by status class.", "status"),
     Metric("http_request_seconds", "histogram", "Duration of a request."),
     Metric("search_seconds", "histogram", "Duration of a search, by leg.", "leg"),
 )
 """Every metric that there is. docs/metrics.md is made from this."""
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One number of one metric, for a log."""
+
+    name: str
+    label_name: str | None
+    label: str
+    value: float
 
 
 class Metrics:
@@ -52,6 +64,7 @@ class Metrics:
         self._values: dict[str, dict[str, float]] = {name: {} for name in self._known}
         self._histograms: dict[str, dict[str, list[int]]] = {name: {} for name in self._known}
         self._lock = Lock()
+        self._sampled: dict[tuple[str, str], float] = {}
 
     def inc(self, name: str, by: float = 1, *, label: str = "") -> None:
         """Raise a counter. KeyError for a metric that is not documented."""
@@ -79,6 +92,28 @@ class Metrics:
     def value(self, name: str, *, label: str = "") -> float:
         """What a counter or gauge stands at; the sum of a histogram."""
         return self._values[name].get(label, 0)
+
+    def samples(self) -> list[Sample]:
+        """Gauges as they stand, and by how much counters and the sums and counts of histograms have risen since the
+        last call. What did not rise is left out."""
+        found: list[Sample] = []
+        with self._lock:
+            for metric in self._known.values():
+                for label, value in self._values[metric.name].items():
+                    name = metric.name
+                    of = (metric.label if label else None, label)
+                    if metric.kind == "gauge":
+                        found.append(Sample(name, *of, value))
+                        continue
+                    found += self._risen(name, of, value)
+                    if metric.kind == "histogram":
+                        found += self._risen(f"{name}_count", of, sum(self._histograms[name][label]))
+        return found
+
+    def _risen(self, name: str, of: tuple[str | None, str], value: float) -> list[Sample]:
+        before = self._sampled.get((name, of[1]), 0)
+        self._sampled[name, of[1]] = value
+        return [Sample(name, *of, value - before)] if value > before else []
 
     def render(self) -> str:
         """The Prometheus text exposition format, version 0.0.4."""

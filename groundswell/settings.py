@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from groundswell import crash_points
 from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
+from groundswell.configuration.references import is_reference, resolve
 from groundswell.configuration.schema import EMBEDDED, PREFIX, Variable, variables
 from groundswell.configuration.secret import Secret
 from groundswell.configuration.values import Value, parse_value, placeholder_in
@@ -52,7 +53,8 @@ S = TypeVar("S", bound=Settings)
 def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
     """The settings of one service, for example `load(ApiSettings)`.
 
-    `environ` is `read_environment()` where it is not given. An empty variable counts as unset.
+    `environ` is `read_environment()` where it is not given. An empty variable counts as unset. A secret that is given
+    by the ARN of its place in AWS is read from there.
 
     Raises:
         ConfigError: with every problem: the variable, what is wrong with it, and what would be right.
@@ -127,6 +129,8 @@ def _parse_all(service: str, given: Mapping[str, str]) -> tuple[dict[str, Value]
     for variable in _of(service):
         text = given.get(variable.name, "").strip() or variable.default_text
         try:
+            if variable.secret and is_reference(text):
+                text = resolve(text)
             value = values[variable.name] = parse_value(variable, text)
         except ValueError as error:
             problems.append(f"{variable.name}: {error}")

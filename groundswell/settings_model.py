@@ -31,6 +31,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    metrics_format: Literal["none", "emf"]
+    """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
+    `/metrics` has them in any case."""
     database_url: Secret
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -78,6 +81,17 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Seconds between two computations of momentum."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
+    ws_max_connections: int
+    """Most WebSocket clients at once; further ones are asked to come back later."""
+    ws_endpoint: str | None
+    """Where messages for WebSocket clients are posted when API Gateway holds their sockets. Empty: the API
+    holds them itself."""
+    ws_messages_per_month: int
+    """Messages that API Gateway may bill in a month: towards it the cadence of live frames is stretched.
+    Counts only where API Gateway holds the sockets."""
+    ws_heartbeat_s: float
+    """Seconds between heartbeats to clients whose sockets API Gateway holds: each is a message, and after ten
+    silent minutes it closes a socket."""
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""
@@ -98,6 +112,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    metrics_format: Literal["none", "emf"]
+    """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
+    `/metrics` has them in any case."""
     database_url: Secret
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -135,6 +152,14 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
+    ws_endpoint: str | None
+    """Where messages for WebSocket clients are posted when API Gateway holds their sockets. Empty: the API
+    holds them itself."""
+    ws_heartbeat_s: float
+    """Seconds between heartbeats to clients whose sockets API Gateway holds: each is a message, and after ten
+    silent minutes it closes a socket."""
+    ws_token_required: Literal["no", "yes"]
+    """Whether a WebSocket client of API Gateway must bring an API key, as `?token=`."""
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""
@@ -238,6 +263,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    metrics_format: Literal["none", "emf"]
+    """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
+    `/metrics` has them in any case."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -301,6 +329,17 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
+    ws_endpoint: str | None
+    """Where messages for WebSocket clients are posted when API Gateway holds their sockets. Empty: the API
+    holds them itself."""
+    ws_messages_per_month: int
+    """Messages that API Gateway may bill in a month: towards it the cadence of live frames is stretched.
+    Counts only where API Gateway holds the sockets."""
+    ws_heartbeat_s: float
+    """Seconds between heartbeats to clients whose sockets API Gateway holds: each is a message, and after ten
+    silent minutes it closes a socket."""
+    ws_token_required: Literal["no", "yes"]
+    """Whether a WebSocket client of API Gateway must bring an API key, as `?token=`."""
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""

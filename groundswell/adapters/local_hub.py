@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from groundswell.core.fanout import Outgoing, Prepared, frames_for
 from groundswell.core.frames import Frame, encode_frame
@@ -294,8 +295,16 @@ class LocalHub:
         return encode_frame(frame, seq=self._seq, ts=self._clock.now()).decode()
 
 
-async def follow_events(reads: ReadStore, hub: LocalHub, stop: asyncio.Event, *, poll_s: float = 0.25) -> None:
-    """Hand the hub what another process stores, until `stop`: for an API that runs apart from the relay.
+class Follower(Protocol):
+    """What events can be handed to as they are stored: a hub, or the broadcaster of API Gateway."""
+
+    def start_at(self, seq: int) -> None: ...
+
+    async def publish(self, events: Sequence[Event]) -> None: ...
+
+
+async def follow_events(reads: ReadStore, hub: Follower, stop: asyncio.Event, *, poll_s: float = 0.25) -> None:
+    """Hand the hub what any process stores, until `stop`: for an API, or a broadcaster, apart from those that write.
 
     An outage of the store delays events and loses none.
     """

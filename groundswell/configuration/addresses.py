@@ -6,8 +6,9 @@ One rule for slashes: a stored URL never ends in one, so `f"{url}/v1/posts"` is 
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
-from urllib.parse import parse_qs, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
 
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _ENCRYPTED = {"https", "wss"}
@@ -68,6 +69,22 @@ def normalise_url(text: str, *, schemes: tuple[str, ...], default_path: str = ""
     if port is not None and port != _DEFAULT_PORTS[scheme]:
         netloc += f":{port}"
     return urlunsplit((scheme, netloc, path or default_path, "", ""))
+
+
+def database_url_of(text: str) -> str:
+    """The URL of a database from the JSON that RDS keeps in its secret. Encrypted, as RDS always can be.
+
+    Raises:
+        ValueError: what is wrong with it, as the end of a sentence.
+    """
+    try:
+        said = json.loads(text)
+        host, port, user, password = said["host"], int(said.get("port", 5432)), said["username"], said["password"]
+        name = said.get("dbname") or "postgres"
+    except (ValueError, TypeError, KeyError, AttributeError):
+        # The library's message would quote what it was given, the password included.
+        raise ValueError("is JSON, but not that of an RDS secret (host, username, password, dbname)") from None
+    return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(name)}?sslmode=require"
 
 
 def hosts_of(url: str) -> list[str]:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from groundswell.configuration.addresses import normalise_url, password_of
+from groundswell.configuration.addresses import database_url_of, normalise_url, password_of
 from groundswell.configuration.schema import Variable
 from groundswell.configuration.secret import Secret
 
@@ -120,6 +120,8 @@ def _parse_item(variable: Variable, entry: str) -> str:
 
 def _parse_url(variable: Variable, text: str) -> str:
     try:
+        if text.startswith("{") and "postgresql" in variable.schemes:
+            text = database_url_of(text)
         return normalise_url(text, schemes=variable.schemes, default_path=variable.default_path)
     except ValueError as error:
         shown = "the address" if variable.secret else repr(text)

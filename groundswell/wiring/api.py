@@ -64,9 +64,9 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
 
 
 def application(
-    settings: ApiSettings | EmbeddedSettings, pool: Pool, models: Models, hub: LocalHub, metrics: Metrics
+    settings: ApiSettings | EmbeddedSettings, pool: Pool, models: Models, hub: LocalHub | None, metrics: Metrics
 ) -> ASGIApp:
-    """The FastAPI application over these parts."""
+    """The FastAPI application over these parts. `hub` is None where sockets are held elsewhere."""
     clock = SystemClock()
     probes: dict[Part, Probe] = {}
     index = models.index

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib import resources
 from random import Random
+from types import MappingProxyType
 
 import msgspec
 
@@ -113,6 +114,7 @@ def relay_parts(
     models: Models,
     broadcaster: Broadcaster,
     metrics: Metrics,
+    more_reports: Mapping[str, Report] = MappingProxyType({}),
 ) -> RelayParts:
     """Everything that writes, over one pool."""
     clock = SystemClock()
@@ -145,6 +147,7 @@ def relay_parts(
         "momentum": ticker.status,
         "embeddings": lambda: _embeddings_report(models),
         "vectors": lambda: _vectors_report(models, indexer, metrics),
+        **more_reports,
     }
     return RelayParts(
         relay=relay,

@@ -5,9 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from random import Random
 
+from groundswell.adapters.apigateway.broadcaster import ApiGatewayBroadcaster
+from groundswell.adapters.apigateway.management import ConnectionsApi
+from groundswell.adapters.emf import EmfLog
+from groundswell.adapters.local_hub import follow_events
 from groundswell.adapters.migrations import wait_for_schema
+from groundswell.adapters.postgres_connections import PostgresConnections
+from groundswell.adapters.postgres_pool import Pool
+from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.adapters.system_clock import SystemClock
 from groundswell.metrics import Metrics
+from groundswell.services.metrics_log import log_metrics
+from groundswell.services.reporting import Report
 from groundswell.settings_model import RelaySettings
 from groundswell.wiring.parts import (
     RELAY_POOL_SIZE,
@@ -17,7 +28,7 @@ from groundswell.wiring.parts import (
     relay_parts,
     search_models,
 )
-from groundswell.wiring.together import run_together, writers
+from groundswell.wiring.together import Service, run_together, writers
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +45,18 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
         models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
         source, recording = await open_source(stack, settings, tell=log.info)
+        metrics = Metrics()
+        services: list[Service] = []
+        reports: dict[str, Report] = {}
+        if settings.ws_endpoint is not None:
+            remote = await _remote_clients(stack, settings, pool, metrics)
+            reports["broadcast"] = remote.status
+            reads = PostgresReads(pool)
+            services.append(remote.run)
+            services.append(lambda stop: follow_events(reads, remote, stop))
+        if settings.metrics_format == "emf":
+            emf = EmfLog("relay")
+            services.append(lambda stop: log_metrics(metrics, emf, stop))
         parts = relay_parts(
             settings,
             source=source,
@@ -41,13 +64,32 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             pool=pool,
             models=models,
             broadcaster=_StoredEvents(),
-            metrics=Metrics(),
+            metrics=metrics,
+            more_reports=reports,
         )
-        await run_together(stop, *writers(parts, ends_all=True))
+        await run_together(stop, *writers(parts, ends_all=True), *services)
+
+
+async def _remote_clients(
+    stack: AsyncExitStack, settings: RelaySettings, pool: Pool, metrics: Metrics
+) -> ApiGatewayBroadcaster:
+    """The broadcaster to clients whose sockets API Gateway holds."""
+    assert settings.ws_endpoint is not None
+    sender = await stack.enter_async_context(ConnectionsApi(settings.ws_endpoint))
+    return ApiGatewayBroadcaster(
+        PostgresConnections(pool, url=settings.database_url.reveal()),
+        sender,
+        SystemClock(),
+        rng=Random(),  # noqa: S311 -- spreads retries, guards nothing
+        heartbeat_s=settings.ws_heartbeat_s,
+        max_clients=settings.ws_max_connections,
+        messages_per_month=settings.ws_messages_per_month,
+        metrics=metrics,
+    )
 
 
 class _StoredEvents:
-    """A relay of its own broadcasts by storing: every API process follows the stored events."""
+    """A relay of its own broadcasts by storing: whoever holds or reaches clients follows the stored events."""
 
     async def publish(self, events: object) -> None:
         """They are stored already."""

@@ -1,0 +1,60 @@
+"""WebSocket events of API Gateway: `$connect`, `$disconnect`, and every action by `$request.body.action`.
+
+Mangum takes HTTP events only. Answers are posted to the client; the result of a function is seen by API Gateway alone,
+but for `$connect`, where it decides whether the client gets in.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aws_lambda_powertools import Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.api.faults import problem_result
+from groundswell.errors import GroundswellError
+from groundswell.services.remote_sockets import RemoteSockets
+from groundswell.wiring.function_api import remote_sockets
+from groundswell.wiring.function_runtime import function_log, runtime
+
+logger = function_log("sockets")
+metrics = Metrics(namespace="Groundswell", service="sockets")
+tracer = Tracer(service="sockets", auto_patch=False)
+
+
+@tracer.capture_lambda_handler(capture_response=False)
+@metrics.log_metrics(capture_cold_start_metric=True)
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 -- Lambda's signature
+    """Handle one event. 401 for a token that is not known, 503 with Retry-After while the database is away."""
+    started = runtime().clock.monotonic()
+    request = event["requestContext"]
+    try:
+        runtime().run(_handle(remote_sockets(), event))
+        result: dict[str, Any] = {"statusCode": 200}
+    except GroundswellError as error:
+        if error.status >= 500:
+            logger.error(error.detail, code=error.code)  # noqa: TRY400 -- its message says it all
+        result = problem_result(error)
+    metrics.add_metric(name="events", unit=MetricUnit.Count, value=1)
+    metrics.add_metric(name="failures", unit=MetricUnit.Count, value=result["statusCode"] >= 500)
+    logger.info(
+        "event",
+        route=request["routeKey"],
+        connection=request["connectionId"],
+        status=result["statusCode"],
+        ms=round((runtime().clock.monotonic() - started) * 1000, 1),
+    )
+    return result
+
+
+async def _handle(sockets: RemoteSockets, event: dict[str, Any]) -> None:
+    route, connection_id = event["requestContext"]["routeKey"], event["requestContext"]["connectionId"]
+    if route == "$connect":
+        parameters: dict[str, str] = event.get("queryStringParameters") or {}
+        await sockets.connect(connection_id, parameters.get("token"))
+    elif route == "$disconnect":
+        await sockets.disconnect(connection_id)
+    else:
+        # Every action comes here, those that are not known too: the client is told which there are.
+        await sockets.hear(connection_id, event.get("body") or "")

@@ -1,0 +1,1 @@
+"""Broadcasting to WebSocket clients whose sockets API Gateway holds."""

@@ -1,0 +1,42 @@
+"""Secrets that are named instead of written out: the ARN of a Secrets Manager secret or of an SSM parameter.
+
+What the environment then holds may be seen by anybody who may see a function's or a task's definition.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:.+")
+_PARAMETER = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]+):\d+:parameter(/.+)")
+
+
+def is_reference(text: str) -> bool:
+    """Whether `text` names a secret instead of being one."""
+    return _SECRET.fullmatch(text) is not None or _PARAMETER.fullmatch(text) is not None
+
+
+def resolve(reference: str) -> str:
+    """The secret that `reference` names, read from AWS with the credentials of this process.
+
+    Raises:
+        ValueError: it cannot be read; a sentence that says why, without the secret.
+    """
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    make_client: Any = boto3.client  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    secret, parameter = _SECRET.fullmatch(reference), _PARAMETER.fullmatch(reference)
+    try:
+        if secret is not None:
+            answer = make_client("secretsmanager", region_name=secret[1]).get_secret_value(SecretId=reference)
+            return str(answer["SecretString"])
+        if parameter is not None:
+            client = make_client("ssm", region_name=parameter[1])
+            return str(client.get_parameter(Name=parameter[2], WithDecryption=True)["Parameter"]["Value"])
+    except (BotoCoreError, ClientError, KeyError) as error:
+        raise ValueError(
+            f"{reference} cannot be read ({error}). Check that it exists and that this role may read it."
+        ) from error
+    raise ValueError(f"{reference} names nothing that is known here. Set the ARN of a secret or of a parameter.")

@@ -1,0 +1,207 @@
+"""One Lambda function on this machine: the real runtime client against a local Runtime API.
+
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+RUNTIME = "/2018-06-01/runtime"
+ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
+
+
+class FunctionFailed(Exception):
+    """The handler raised, or the process could not start; the text is what the runtime was told."""
+
+
+class LocalFunction:
+    """A function's process. Use as an async context manager; events are handled one at a time, as in a real one.
+
+    Args:
+        handler: for example `functions.api.handler.handler`.
+        environment: what the function's configuration sets; nothing of this process's is passed on but the path.
+        code: folder of the function's code, first on the path. Empty: this repository, with what is installed.
+        timeout_s: what the function's configuration allows an event.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handler: str,
+        environment: Mapping[str, str],
+        *,
+        code: Path | None = None,
+        python: str = sys.executable,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self.name = name
+        self._handler = handler
+        self._environment = environment
+        self._code = code
+        self._python = python
+        self._timeout_s = timeout_s
+        self._events: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self._results: dict[str, asyncio.Future[bytes]] = {}
+        self._numbers = itertools.count(1)
+        self._turn = asyncio.Lock()
+        self._polled = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.log: list[str] = []
+        self.cold_start_s = 0.0
+        """From the start of the process until it asked for its first event."""
+
+    async def __aenter__(self) -> LocalFunction:
+        app = web.Application(client_max_size=16 * 1024 * 1024)
+        app.router.add_get(f"{RUNTIME}/invocation/next", self._next)
+        app.router.add_post(f"{RUNTIME}/invocation/{{id}}/response", self._response)
+        app.router.add_post(f"{RUNTIME}/invocation/{{id}}/error", self._error)
+        app.router.add_post(f"{RUNTIME}/init/error", self._init_error)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        self._address = f"127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+        await self._runner.cleanup()
+
+    async def invoke(self, event: Mapping[str, Any]) -> Any:
+        """The handler's result. The process is started at the first event, and again after it ended.
+
+        Raises:
+            FunctionFailed: the handler raised, the process ended, or the event took longer than allowed.
+        """
+        async with self._turn:
+            if self._process is None or self._process.returncode is not None:
+                await self._start()
+            request_id = f"00000000-0000-4000-8000-{next(self._numbers):012d}"
+            result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._results[request_id] = result
+            self._events.put_nowait((request_id, json.dumps(event).encode()))
+            assert self._process is not None
+            ended = asyncio.ensure_future(self._process.wait())
+            try:
+                await asyncio.wait({result, ended}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+                if result.done():
+                    return json.loads(result.result() or b"null")
+                if not ended.done():
+                    await self._stop()
+                    raise FunctionFailed(f"{self.name} took longer than its {self._timeout_s:g} s:\n{self.tail()}")
+                raise FunctionFailed(f"{self.name} ended with {ended.result()}:\n{self.tail()}")
+            finally:
+                ended.cancel()
+                self._results.pop(request_id, None)
+
+    def tail(self, lines: int = 30) -> str:
+        """The end of what it logged."""
+        return "\n".join(self.log[-lines:])
+
+    async def _start(self) -> None:
+        started = time.monotonic()
+        self._polled.clear()
+        root = Path(__file__).parents[1]
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": "/tmp",  # noqa: S108 -- the one folder that a function may write to
+            "LANG": "en_US.UTF-8",
+            "TZ": ":UTC",
+            "PYTHONPATH": str(self._code or root),
+            "AWS_LAMBDA_RUNTIME_API": self._address,
+            "AWS_LAMBDA_FUNCTION_NAME": self.name,
+            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "LAMBDA_TASK_ROOT": str(self._code or root),
+            "AWS_XRAY_SDK_ENABLED": "false",
+            "_HANDLER": self._handler,
+            **self._environment,
+        }
+        self._process = await asyncio.create_subprocess_exec(
+            self._python,
+            "-m",
+            "awslambdaric",
+            self._handler,
+            env=environment,
+            cwd=self._code or root,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._reading = asyncio.create_task(self._read_log(self._process))
+        polled = asyncio.ensure_future(self._polled.wait())
+        ended = asyncio.ensure_future(self._process.wait())
+        await asyncio.wait({polled, ended}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        polled.cancel()
+        if not self._polled.is_set():
+            ended.cancel()
+            raise FunctionFailed(f"{self.name} did not start:\n{self.tail()}")
+        ended.cancel()
+        self.cold_start_s = time.monotonic() - started
+
+    async def _stop(self) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if self._reading is not None:
+            await self._reading
+
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        async for line in process.stdout:
+            self.log.append(line.decode(errors="replace").rstrip())
+            del self.log[:-2000]
+
+    # -------------------------------------------------------------- the Runtime API
+    async def _next(self, _: web.Request) -> web.Response:
+        self._polled.set()
+        request_id, event = await self._events.get()
+        deadline = int((time.time() + self._timeout_s) * 1000)
+        return web.Response(
+            body=event,
+            content_type="application/json",
+            headers={
+                "Lambda-Runtime-Aws-Request-Id": request_id,
+                "Lambda-Runtime-Deadline-Ms": str(deadline),
+                "Lambda-Runtime-Invoked-Function-Arn": ARN + self.name,
+            },
+        )
+
+    async def _response(self, request: web.Request) -> web.Response:
+        return self._finish(request.match_info["id"], await request.read(), None)
+
+    async def _error(self, request: web.Request) -> web.Response:
+        said = await request.text()
+        return self._finish(request.match_info["id"], b"", FunctionFailed(f"{self.name} failed: {said}"))
+
+    async def _init_error(self, request: web.Request) -> web.Response:
+        self.log.append(await request.text())
+        return web.Response(status=202)
+
+    def _finish(self, request_id: str, body: bytes, failure: FunctionFailed | None) -> web.Response:
+        result = self._results.get(request_id)
+        if result is not None and not result.done():
+            if failure is None:
+                result.set_result(body)
+            else:
+                result.set_exception(failure)
+        return web.Response(status=202)

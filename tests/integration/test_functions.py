@@ -1,0 +1,149 @@
+"""The Lambda functions as AWS runs them: the real runtime client, in a process, against a local Runtime API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import psycopg
+import pytest
+
+from groundswell.adapters.migrations import REQUIRED_VERSION
+from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_pool import open_pool
+from rehearsal.connections_endpoint import ConnectionsEndpoint
+from rehearsal.events import http_event, socket_event
+from rehearsal.local_lambda import FunctionFailed, LocalFunction
+from tests.api_world import fill
+
+NOWHERE = "postgresql://nobody:nothing@127.0.0.1:9/none"
+
+
+def with_api(url: str, scenario: Callable[[LocalFunction], Awaitable[None]], **environment: str) -> None:
+    async def run() -> None:
+        given = {"GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_DATABASE_POOL_SIZE": "1", **environment}
+        async with LocalFunction("api", "functions.api.handler.handler", given) as function:
+            await scenario(function)
+
+    asyncio.run(run())
+
+
+def with_sockets(
+    url: str, scenario: Callable[[LocalFunction, ConnectionsEndpoint], Awaitable[None]], **environment: str
+) -> None:
+    async def run() -> None:
+        async with ConnectionsEndpoint() as endpoint:
+            given = {"GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_WS_ENDPOINT": endpoint.url, **environment}
+            async with LocalFunction("sockets", "functions.api.sockets.handler", given) as function:
+                await scenario(function, endpoint)
+
+    asyncio.run(run())
+
+
+def test_http_events_are_answered_as_the_api_answers_and_each_leaves_one_structured_line(database_url: str) -> None:
+    fill(database_url)
+
+    async def scenario(function: LocalFunction) -> None:
+        listing = await function.invoke(http_event("GET", "/v1/posts", query={"limit": "3"}))
+        assert listing["statusCode"] == 200
+        assert len(json.loads(listing["body"])["data"]) == 3
+        again = await function.invoke(
+            http_event("GET", "/v1/momentum", query="limit=5", headers={"accept": "application/json"})
+        )
+        assert again["statusCode"] == 200
+        wrong = await function.invoke(http_event("GET", "/v1/posts", query={"limt": "3"}))
+        assert wrong["statusCode"] == 400
+        assert json.loads(wrong["body"])["field"] == "limt"
+        said = [json.loads(line) for line in function.log if line.startswith("{") and '"request"' in line]
+        lines = [line for line in said if line.get("message") == "request"]
+        assert [(line["path"], line["status"]) for line in lines] == [
+            ("/v1/posts", 200),
+            ("/v1/momentum", 200),
+            ("/v1/posts", 400),
+        ]
+        assert any("_aws" in json.loads(line) for line in function.log if line.startswith('{"_aws"') or "_aws" in line)
+
+    with_api(database_url, scenario)
+
+
+def test_a_function_without_its_database_answers_503_and_says_when_to_come_back() -> None:
+    async def scenario(function: LocalFunction) -> None:
+        answer = await function.invoke(http_event("GET", "/v1/posts"))
+        assert answer["statusCode"] == 503
+        assert int(answer["headers"]["retry-after"]) > 0
+        assert json.loads(answer["body"])["type"].endswith("#store-unavailable")
+        alive = await function.invoke(http_event("GET", "/healthz"))
+        assert alive["statusCode"] == 200
+
+    with_api(NOWHERE, scenario, GROUNDSWELL_DATABASE_POOL_WAIT_S="1")
+
+
+def test_a_wrong_environment_is_a_500_that_the_log_explains_and_the_client_does_not_see() -> None:
+    async def scenario(function: LocalFunction) -> None:
+        answer = await function.invoke(http_event("GET", "/v1/posts"))
+        assert answer["statusCode"] == 500
+        assert "GROUNDSWELL" not in answer["body"]
+        assert any("GROUNDSWELL_DATABASE_POOL_SIZE" in line for line in function.log)
+        assert any("GROUNDSWELL_LOG_LEVEL" in line for line in function.log)
+
+    with_api(NOWHERE, scenario, GROUNDSWELL_DATABASE_POOL_SIZE="many", GROUNDSWELL_LOG_LEVEL="loud")
+
+
+def test_a_client_connects_is_greeted_subscribes_and_leaves(database_url: str) -> None:
+    async def scenario(function: LocalFunction, endpoint: ConnectionsEndpoint) -> None:
+        assert (await function.invoke(socket_event("$connect", "c1=", kind="CONNECT")))["statusCode"] == 200
+        body = json.dumps({"action": "subscribe", "topics": ["momentum"]})
+        assert (await function.invoke(socket_event("subscribe", "c1=", body=body)))["statusCode"] == 200
+        assert endpoint.types("c1=") == ["hello", "info"]
+        body = json.dumps({"action": "dance"})
+        assert (await function.invoke(socket_event("$default", "c1=", body=body)))["statusCode"] == 200
+        assert endpoint.heard["c1="][-1]["data"]["code"] == "unknown-action"
+        with psycopg.connect(database_url) as conn:
+            assert conn.execute("SELECT connection_id, topics FROM ws_connections").fetchall() == [
+                ("c1=", ["momentum"])
+            ]
+        assert (await function.invoke(socket_event("$disconnect", "c1=", kind="DISCONNECT")))["statusCode"] == 200
+        with psycopg.connect(database_url) as conn:
+            assert conn.execute("SELECT count(*) FROM ws_connections").fetchone() == (0,)
+
+    with_sockets(database_url, scenario)
+
+
+def test_a_wrong_token_is_refused_with_401_and_a_right_one_is_not(database_url: str) -> None:
+    async def make_key() -> str:
+        pool = await open_pool(database_url, size=1, wait_s=5, statement_timeout_s=5, application_name="test")
+        try:
+            return await PostgresKeys(pool).create("screen")
+        finally:
+            await pool.close()
+
+    key = asyncio.run(make_key())
+
+    async def scenario(function: LocalFunction, endpoint: ConnectionsEndpoint) -> None:
+        for token, status in ((None, 401), ("gs_wrong", 401), (key, 200)):
+            event = socket_event("$connect", "c", kind="CONNECT", query={"token": token} if token else None)
+            assert (await function.invoke(event))["statusCode"] == status
+        assert not any(key in line for line in function.log)
+
+    with_sockets(database_url, scenario, GROUNDSWELL_WS_TOKEN_REQUIRED="yes")
+
+
+def test_the_migration_runs_as_a_function_and_fails_loudly(postgres_server: str) -> None:
+    async def run(url: str) -> object:
+        async with LocalFunction(
+            "migrate", "functions.migrate.handler.handler", {"GROUNDSWELL_DATABASE_URL": url}
+        ) as function:
+            return await function.invoke({})
+
+    with psycopg.connect(postgres_server, autocommit=True) as conn:
+        conn.execute("CREATE DATABASE by_function")
+    try:
+        url = postgres_server.replace("/postgres?", "/by_function?")
+        assert asyncio.run(run(url)) == {"before": None, "after": REQUIRED_VERSION}
+        assert asyncio.run(run(url)) == {"before": REQUIRED_VERSION, "after": REQUIRED_VERSION}
+    finally:
+        with psycopg.connect(postgres_server, autocommit=True) as conn:
+            conn.execute("DROP DATABASE by_function WITH (FORCE)")
+    with pytest.raises(FunctionFailed, match="cannot be reached"):
+        asyncio.run(run(NOWHERE))

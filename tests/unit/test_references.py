@@ -1,0 +1,60 @@
+"""Secrets that the environment only names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from groundswell.errors import ConfigError
+from groundswell.settings import ApiSettings, load
+
+PASSWORD = "p@ss/word:with?signs"
+RDS = {"engine": "postgres", "host": "db.abc.us-east-1.rds.amazonaws.com", "port": 5432, "username": "groundswell"}
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with mock_aws():
+        yield
+
+
+def test_a_database_is_found_through_the_secret_that_rds_keeps() -> None:
+    text = json.dumps({**RDS, "password": PASSWORD, "dbname": "groundswell"})
+    made = boto3.client("secretsmanager", "us-east-1").create_secret(Name="db", SecretString=text)
+    chosen = load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": made["ARN"], "GROUNDSWELL_ENVIRONMENT": "production"})
+    assert chosen.database_url.reveal() == (
+        "postgresql://groundswell:p%40ss%2Fword%3Awith%3Fsigns@db.abc.us-east-1.rds.amazonaws.com:5432/groundswell"
+        "?sslmode=require"
+    )
+
+
+def test_a_key_is_read_from_the_parameter_store() -> None:
+    boto3.client("ssm", "eu-west-1").put_parameter(Name="/gs/qdrant-key", Value="k" * 32, Type="SecureString")
+    arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/gs/qdrant-key"
+    chosen = load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": "postgresql://u@h/d", "GROUNDSWELL_QDRANT_API_KEY": arn})
+    assert chosen.qdrant_api_key is not None
+    assert chosen.qdrant_api_key.reveal() == "k" * 32
+
+
+def test_a_reference_that_leads_nowhere_is_named_with_its_variable() -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:gone-AbCdEf"
+    with pytest.raises(ConfigError) as caught:
+        load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": arn})
+    (problem,) = caught.value.problems
+    assert problem.startswith("GROUNDSWELL_DATABASE_URL: ")
+    assert "this role may read it" in problem
+
+
+@pytest.mark.parametrize("text", [json.dumps({"username": "u", "password": PASSWORD}), "{not json"])
+def test_json_that_is_no_rds_secret_is_refused_without_being_quoted(text: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": text})
+    (problem,) = caught.value.problems
+    assert "RDS secret" in problem
+    assert PASSWORD not in problem
