@@ -14,6 +14,7 @@ DATA_DIR ?=
 UP_FLAGS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(FILE),--file "$(FILE)") $(if $(SPEED),--speed "$(SPEED)") \
 	$(if $(PORT),--port "$(PORT)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
+LOCKS := requirements.lock requirements-bootstrap.lock relay_container/requirements.lock relay_container/model.lock
 INSTALLED := .venv/.installed
 WEB_INSTALLED := web/node_modules/.installed
 WEB_BUILT := web/dist/index.html
@@ -64,7 +65,11 @@ lock: $(INSTALLED) ## Choose package versions anew (needs the network)
 		--all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 		--constraints requirements.lock requirements-bootstrap.in --output-file requirements-bootstrap.lock
-	@! grep -nE '://|^--(extra-)?index|^--find-links' requirements.lock requirements-bootstrap.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.13 \
+		--constraints requirements.lock --extra aws pyproject.toml --output-file relay_container/requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --no-deps --python-version 3.13 \
+		--constraints requirements.lock relay_container/model.in --output-file relay_container/model.lock
+	@! grep -nE '://|^--(extra-)?index|^--find-links' $(LOCKS)
 
 clean: ## Remove what was fetched and built; recorded data in .groundswell stays
 	rm -rf .venv web/node_modules web/dist build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -34,6 +34,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
+    heartbeat_file: Path | None
+    """File that the relay touches every ten seconds while its loop turns: the health check of its container
+    looks at the age. Empty: none."""
     database_url: Secret
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -266,6 +269,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
+    heartbeat_file: Path | None
+    """File that the relay touches every ten seconds while its loop turns: the health check of its container
+    looks at the age. Empty: none."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""

@@ -36,6 +36,15 @@ def explained(command: Callable[P, R]) -> Callable[P, R]:
     return run
 
 
+def exit_code_of(command: Callable[[], None]) -> int:
+    """Run an `explained` command outside the command line; its exit code."""
+    try:
+        command()
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
+
+
 def show_error(error: GroundswellError) -> None:
     typer.secho(f"✖ {error.title}", fg="red", bold=True, err=True)
     problems = error.problems if isinstance(error, ConfigError) else [error.detail]

@@ -10,6 +10,7 @@ from random import Random
 from groundswell.adapters.apigateway.broadcaster import ApiGatewayBroadcaster
 from groundswell.adapters.apigateway.management import ConnectionsApi
 from groundswell.adapters.emf import EmfLog
+from groundswell.adapters.heartbeat import beat
 from groundswell.adapters.local_hub import follow_events
 from groundswell.adapters.migrations import wait_for_schema
 from groundswell.adapters.postgres_connections import PostgresConnections
@@ -57,6 +58,9 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         if settings.metrics_format == "emf":
             emf = EmfLog("relay")
             services.append(lambda stop: log_metrics(metrics, emf, stop))
+        heartbeat = settings.heartbeat_file
+        if heartbeat is not None:
+            services.append(lambda stop: beat(heartbeat, stop))
         parts = relay_parts(
             settings,
             source=source,

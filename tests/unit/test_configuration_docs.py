@@ -18,7 +18,9 @@ from groundswell.metrics import METRICS, Metrics
 from groundswell.settings import SETTINGS, parse_env_file
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [*(ROOT / "groundswell").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
+SOURCES = [
+    path for package in ("groundswell", "functions", "relay_container") for path in (ROOT / package).rglob("*.py")
+]
 
 each_variable = pytest.mark.parametrize("variable", variables(), ids=lambda variable: variable.name)
 

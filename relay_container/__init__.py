@@ -1,0 +1,1 @@
+"""The relay as a container: `python -m relay_container`."""
