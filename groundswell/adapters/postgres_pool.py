@@ -7,9 +7,12 @@ long" are told apart once, here, and not in every query.
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import os
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias
 
 import psycopg
@@ -21,7 +24,16 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 from groundswell.errors import QueryTimeout, StoreUnavailable
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
-Pool: TypeAlias = AsyncConnectionPool[Connection]
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """A pool that also knows how long a transaction may take in all; see `open_pool`."""
+
+    answer_limit_s: float
+
+
+ANSWER_MARGIN_S = 1.0
+"""What the far end gets beyond its statement timeout to say that it has cancelled a statement."""
 
 RECONNECT_GIVE_UP_S = 5.0
 """How long the pool retries a lost connection unasked; after that, the next caller starts a new attempt."""
@@ -44,12 +56,16 @@ async def open_pool(
     wait_s: float,
     statement_timeout_s: float,
     application_name: str,
+    answer_limit_s: float | None = None,
 ) -> Pool:
     """Open a pool of at most `size` connections. Returns at once, even while Postgres is down.
 
     Sessions are in UTC, inside a transaction (autocommit off), and cancelled by the server after
     `statement_timeout_s`. A caller waits at most `wait_s` for a free connection. Close the pool with
     `await pool.close()`.
+
+    A server that has frozen keeps no timeout, and its kernel goes on to acknowledge what it is sent. So a transaction
+    that has not ended after `answer_limit_s` (by default a second more than a statement may take) is hung up on.
 
     Raises:
         StoreUnavailable: `url` is not a connection string that Postgres understands.
@@ -61,7 +77,12 @@ async def open_pool(
             f"The database URL cannot be read: {error}. Write it as postgresql://user:password@host:5432/name."
         ) from error
     options = f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)} -c timezone=UTC"
-    pool: Pool = AsyncConnectionPool(
+
+    async def check(borrowed: Connection) -> None:
+        with _hung_up_after(borrowed, wait_s):
+            await AsyncConnectionPool.check_connection(borrowed)
+
+    pool = Pool(
         url,
         kwargs={
             "application_name": application_name,
@@ -74,13 +95,14 @@ async def open_pool(
         min_size=min(1, size),
         max_size=size,
         timeout=wait_s,
-        check=AsyncConnectionPool.check_connection,
+        check=check,
         max_idle=IDLE_CLOSE_S,
         max_lifetime=LIFETIME_S,
         reconnect_timeout=RECONNECT_GIVE_UP_S,
         name=application_name,
         open=False,
     )
+    pool.answer_limit_s = answer_limit_s or statement_timeout_s + ANSWER_MARGIN_S
     await pool.open(wait=False)
     return pool
 
@@ -94,8 +116,13 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
         StoreUnavailable: no connection came free in time, Postgres cannot be reached, or it went away.
     """
     try:
-        async with pool.connection() as borrowed:
-            yield borrowed
+        borrowed = await pool.getconn()
+        try:
+            with _hung_up_after(borrowed, pool.answer_limit_s):
+                async with borrowed:  # commits or rolls back; a connection of a pool stays open
+                    yield borrowed
+        finally:
+            await pool.putconn(borrowed)
     except PoolTimeout as error:
         raise StoreUnavailable(_no_connection(pool)) from error
     except (PoolClosed, TooManyRequests) as error:
@@ -110,6 +137,27 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
             f"The database connection failed: {_first_line(error)}. Nothing of this transaction was stored; "
             "it can be repeated once the database answers."
         ) from error
+
+
+@contextmanager
+def _hung_up_after(borrowed: Connection, limit_s: float) -> Generator[None]:
+    """Shut the connection's socket down after `limit_s`: whoever waits for an answer then gets an `OperationalError`.
+
+    Cancelling the waiting task instead would not do: the library then asks the server to cancel the statement, and
+    waits for its answer.
+    """
+    timer = asyncio.get_running_loop().call_later(limit_s, _hang_up, borrowed)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _hang_up(borrowed: Connection) -> None:
+    if not borrowed.closed:
+        # OSError: the far end hung up first.
+        with socket.socket(fileno=os.dup(borrowed.fileno())) as line, suppress(OSError):
+            line.shutdown(socket.SHUT_RDWR)
 
 
 def _no_connection(pool: Pool) -> str:

@@ -17,7 +17,14 @@ from groundswell.metrics import Metrics
 from groundswell.observability import Progress
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.api import application
-from groundswell.wiring.parts import RELAY_POOL_SIZE, database_pool, open_source, relay_parts, search_models
+from groundswell.wiring.parts import (
+    RELAY_ANSWER_STATEMENTS,
+    RELAY_POOL_SIZE,
+    database_pool,
+    open_source,
+    relay_parts,
+    search_models,
+)
 from groundswell.wiring.serving import listen, serve
 from groundswell.wiring.together import run_together, writers
 
@@ -60,7 +67,9 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         source, recording = await open_source(stack, settings, tell=progress.step)
         metrics = Metrics()
         hub = LocalHub(SystemClock(), version=__version__, max_clients=settings.ws_max_connections, metrics=metrics)
-        writing = await database_pool(stack, settings, url, size=RELAY_POOL_SIZE, name="relay")
+        writing = await database_pool(
+            stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
+        )
         reading = await database_pool(stack, settings, url, size=settings.database_pool_size, name="api")
         parts = relay_parts(
             settings,

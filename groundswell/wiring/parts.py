@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 RELAY_POOL_SIZE = 4
 """The writer, the tick, the indexer and the reports each need one connection at a time."""
 
+RELAY_ANSWER_STATEMENTS = 3
+"""A commit is a dozen statements, and may take the time limit of this many in all before its connection is given up."""
+
 SCHEMA_WAIT_S = 120.0
 """A service that starts beside its migration waits this long for it."""
 
@@ -62,13 +65,24 @@ class RelayParts(msgspec.Struct, frozen=True):
 
 
 async def database_pool(
-    stack: AsyncExitStack, settings: RelaySettings | ApiSettings | EmbeddedSettings, url: str, *, size: int, name: str
+    stack: AsyncExitStack,
+    settings: RelaySettings | ApiSettings | EmbeddedSettings,
+    url: str,
+    *,
+    size: int,
+    name: str,
+    answer_statements: float | None = None,
 ) -> Pool:
+    """A pool as the settings say. `answer_statements`: a transaction may take the time limit of that many statements;
+    where it is not given, that of one and a little more.
+    """
+    limit_s = settings.database_statement_timeout_s
     pool = await open_pool(
         url,
         size=size,
         wait_s=settings.database_pool_wait_s,
-        statement_timeout_s=settings.database_statement_timeout_s,
+        statement_timeout_s=limit_s,
+        answer_limit_s=None if answer_statements is None else answer_statements * limit_s,
         application_name=f"groundswell {name}",
     )
     stack.push_async_callback(pool.close)

@@ -22,6 +22,7 @@ from groundswell.services.metrics_log import log_metrics
 from groundswell.services.reporting import Report
 from groundswell.settings_model import RelaySettings
 from groundswell.wiring.parts import (
+    RELAY_ANSWER_STATEMENTS,
     RELAY_POOL_SIZE,
     SCHEMA_WAIT_S,
     database_pool,
@@ -42,7 +43,14 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         SourceFailed: the source refuses for good.
     """
     async with AsyncExitStack() as stack:
-        pool = await database_pool(stack, settings, settings.database_url.reveal(), size=RELAY_POOL_SIZE, name="relay")
+        pool = await database_pool(
+            stack,
+            settings,
+            settings.database_url.reveal(),
+            size=RELAY_POOL_SIZE,
+            name="relay",
+            answer_statements=RELAY_ANSWER_STATEMENTS,
+        )
         await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
         models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
         source, recording = await open_source(stack, settings, tell=log.info)

@@ -1,0 +1,157 @@
+"""The pool over a server that misbehaves: every wait has an end, and what it means is said."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from groundswell.adapters.postgres_pool import Pool, connection, open_pool
+from groundswell.errors import QueryTimeout, StoreUnavailable
+
+
+class Proxy:
+    """Stands between a client and Postgres, and can be frozen: connections stand, and nothing passes any more."""
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._flowing = asyncio.Event()
+        self._flowing.set()
+
+    def freeze(self) -> None:
+        self._flowing.clear()
+
+    def thaw(self) -> None:
+        self._flowing.set()
+
+    @asynccontextmanager
+    async def listening(self, folder: str) -> AsyncGenerator[None]:
+        server = await asyncio.start_unix_server(self._serve, f"{folder}/.s.PGSQL.5432")
+        try:
+            yield
+        finally:
+            self.thaw()
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_unix_connection(self._target)
+        await asyncio.gather(self._pass_on(reader, far_writer), self._pass_on(far_reader, writer))
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+
+def behind_a_proxy(url: str, scenario: Callable[[Pool, Proxy], Awaitable[None]]) -> None:
+    """A pool of two whose server is reached through a proxy; statements are limited to a second."""
+    parts = urlsplit(url)
+    folder = parse_qs(parts.query)["host"][0]
+
+    async def run() -> None:
+        proxy = Proxy(f"{folder}/.s.PGSQL.5432")
+        with tempfile.TemporaryDirectory(prefix="proxy-") as own:
+            async with proxy.listening(own):
+                address = make_conninfo(host=own, port=5432, user="postgres", dbname=parts.path.strip("/"))
+                pool = await open_pool(
+                    address, size=2, wait_s=1, statement_timeout_s=1, answer_limit_s=2, application_name="test"
+                )
+                try:
+                    await asyncio.wait_for(scenario(pool, proxy), 60)
+                finally:
+                    await pool.close()
+
+    asyncio.run(run())
+
+
+async def one(pool: Pool) -> int:
+    async with connection(pool) as conn:
+        row = await (await conn.execute("SELECT 1")).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def test_a_server_that_falls_silent_in_the_middle_of_a_statement_is_given_up(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        with pytest.raises(StoreUnavailable):
+            async with connection(pool) as conn:
+                await conn.execute("SELECT 1")
+                proxy.freeze()
+                await conn.execute("SELECT 2")
+        proxy.thaw()
+        assert await one(pool) == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_a_server_that_falls_silent_before_the_commit_is_given_up(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        with pytest.raises(StoreUnavailable):
+            async with connection(pool) as conn:
+                await conn.execute("CREATE TABLE half_done (id int)")
+                proxy.freeze()
+        proxy.thaw()
+        assert await one(pool) == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_a_server_that_is_silent_from_the_start_is_given_up(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        assert await one(pool) == 1
+        proxy.freeze()
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await one(pool)
+        proxy.thaw()
+
+        async def again() -> int:
+            while True:
+                with suppress(StoreUnavailable):
+                    return await one(pool)
+
+        assert await again() == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_a_long_statement_is_cancelled_by_the_server_and_named(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        with pytest.raises(QueryTimeout):
+            async with connection(pool) as conn:
+                await conn.execute("SELECT pg_sleep(30)")
+        assert await one(pool) == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_a_pool_that_is_all_taken_says_so_and_serves_again(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        async with connection(pool), connection(pool):
+            with pytest.raises(StoreUnavailable, match="all 2 are in use"):
+                await one(pool)
+        assert await one(pool) == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_a_broken_transaction_leaves_nothing_and_its_connection_is_not_used_again(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            async with connection(pool) as conn:
+                await conn.execute("CREATE TABLE never_there (id int)")
+                await conn.execute("SELECT * FROM there_is_none")
+        async with connection(pool) as conn:
+            row = await (await conn.execute("SELECT to_regclass('never_there')")).fetchone()
+            assert row == (None,)
+
+    behind_a_proxy(database_url, scenario)
