@@ -73,7 +73,17 @@ class Source(Protocol):
 
 
 # ------------------------------------------------------------------ stores
-GapCause: TypeAlias = Literal["start", "disconnect", "stall", "retention", "shutdown", "no-replay", "sequence"]
+GapCause: TypeAlias = Literal[
+    "start",
+    "disconnect",
+    "stall",
+    "retention",
+    "shutdown",
+    "no-replay",
+    "sequence",
+    "spool-full",
+    "spool-damaged",
+]
 
 
 class ResumePoint(msgspec.Struct, frozen=True):
@@ -83,7 +93,7 @@ class ResumePoint(msgspec.Struct, frozen=True):
     covered_until: Micros | None
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, tag="batch"):
     """What one transaction stores: the posts and deletes of one source, and how far that brings its cursor.
 
     `covered_from` to `covered_until` is the stretch of the source's own time that was watched without a break.
@@ -96,6 +106,25 @@ class Batch(msgspec.Struct, frozen=True):
     covered_from: Micros
     covered_until: Micros
     live: bool = True
+
+
+class GapOpens(msgspec.Struct, frozen=True, tag="gap-opens"):
+    """The source is not watched from `started_at` on."""
+
+    cause: GapCause
+    started_at: Micros
+    detail: str
+
+
+class GapCloses(msgspec.Struct, frozen=True, tag="gap-closes"):
+    """The source is watched again from `at` on."""
+
+    at: Micros
+    backfilled: bool
+
+
+Work: TypeAlias = Batch | GapOpens | GapCloses
+"""What the relay hands to the store, in order. Storing the same work twice in a row is storing it once."""
 
 
 class StoredPost(msgspec.Struct, frozen=True):
@@ -181,6 +210,86 @@ class PostStore(Protocol):
 
     async def report(self, component: str, state: str, detail: Mapping[str, object]) -> None:
         """Publish what a component is doing, for `/v1/status` in any process."""
+        ...
+
+
+class SpoolFull(Exception):
+    """The spool takes nothing more for now; the text says whether its own limit or the disk is the reason."""
+
+
+class Spooled(msgspec.Struct, frozen=True):
+    """Work that waits for the store."""
+
+    work: Work
+    before: ResumePoint
+    """How far the source was known when this work came: what comes before it in the spool leads up to here."""
+    spooled_at: Micros
+    """By the relay's idea of the store's clock."""
+
+
+class SpoolItem(msgspec.Struct, frozen=True):
+    """One step of draining. `spooled` is None where the spool is damaged: what stood there cannot be read."""
+
+    spooled: Spooled | None
+    segment: int
+    end: int
+    items: int = 0
+
+
+class Spool(Protocol):
+    """Work kept on disk, in order, until the store takes it: bounded, and whole again after any kill."""
+
+    @property
+    def max_bytes(self) -> int: ...
+
+    @property
+    def depth(self) -> int:
+        """Records that wait."""
+        ...
+
+    @property
+    def items(self) -> int:
+        """Posts and deletes in them."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        ...
+
+    @property
+    def oldest(self) -> Micros | None:
+        """`spooled_at` of the record that is next; None when nothing waits or it is not known yet."""
+        ...
+
+    @property
+    def first(self) -> Spooled | None:
+        """As found when the spool was opened: the oldest record that can be read."""
+        ...
+
+    @property
+    def last(self) -> Spooled | None:
+        """As found when the spool was opened: the newest one."""
+        ...
+
+    async def append(self, spooled: Spooled) -> None:
+        """Return once it is on disk and survives a power cut. Raises `SpoolFull`, and has then kept nothing."""
+        ...
+
+    async def read(self) -> Sequence[SpoolItem]:
+        """The next items, oldest first; none when nothing waits. Reading again gives what is not `done` again."""
+        ...
+
+    def done(self, item: SpoolItem) -> None:
+        """The store has taken everything up to and with `item`."""
+        ...
+
+    def remember(self, point: ResumePoint, clock_ahead_us: int) -> None:
+        """Note what the store has taken, for a start without it. `clock_ahead_us`: its clock before this machine's."""
+        ...
+
+    def remembered(self) -> tuple[ResumePoint, int] | None:
+        """What was noted last, maybe by an earlier process."""
         ...
 
 
@@ -347,6 +456,10 @@ class Broadcaster(Protocol):
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Hand the events over. Never blocks on a slow client and never raises for one."""
+        ...
+
+    async def preview(self, posts: Sequence[Post], deleted: Sequence[str], ts: Micros) -> None:
+        """Show what is not stored yet, because the store is away. It is published again once it is stored."""
         ...
 
 

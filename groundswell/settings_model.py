@@ -80,6 +80,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Most posts that one database transaction stores."""
     batch_max_age_ms: int
     """Longest time in milliseconds that a post waits for its batch to fill."""
+    spool_max_mb: int
+    """Most megabytes of disk, in the data directory, that hold what the relay receives while the database is
+    away. 0: no spool; the source is left unread at once."""
     momentum_interval_s: float
     """Seconds between two computations of momentum."""
     events_keep_hours: int
@@ -315,6 +318,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Most posts that one database transaction stores."""
     batch_max_age_ms: int
     """Longest time in milliseconds that a post waits for its batch to fill."""
+    spool_max_mb: int
+    """Most megabytes of disk, in the data directory, that hold what the relay receives while the database is
+    away. 0: no spool; the source is left unread at once."""
     momentum_interval_s: float
     """Seconds between two computations of momentum."""
     events_keep_hours: int

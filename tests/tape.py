@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 import msgspec
@@ -18,7 +18,7 @@ TapeItem = Post | Deleted | Ignored
 class TapeConnection:
     endpoint = "tape"
 
-    def __init__(self, items: Sequence[TapeItem], breaks_after: int | None, *, ends: bool) -> None:
+    def __init__(self, items: Iterable[TapeItem], breaks_after: int | None, *, ends: bool) -> None:
         self._items = iter(items)
         self._left = breaks_after
         self._ends = ends

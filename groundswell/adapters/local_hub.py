@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
+
 from groundswell.core.fanout import Outgoing, Prepared, frames_for
 from groundswell.core.frames import Frame, encode_frame
+from groundswell.core.posts import Micros, Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES, ClientSession
 from groundswell.errors import GroundswellError
 from groundswell.metrics import Metrics
@@ -95,6 +98,7 @@ class LocalHub:
         self._seq = 0
         self._clients: set[_Client] = set()
         self._pending: list[Event] = []
+        self._previews: list[Prepared] = []
         self._arrived = asyncio.Event()
         self._recent: deque[Outgoing] = deque(maxlen=REMEMBERED_BATCHES)
         self._closing = False
@@ -121,6 +125,16 @@ class LocalHub:
             self._metrics.inc("events_published_total", label=event.type)
         if events:
             self._pending.extend(events)
+            self._arrived.set()
+
+    async def preview(self, posts: Sequence[Post], deleted: Sequence[str], ts: Micros) -> None:
+        nothing = msgspec.Raw(b"{}")
+        if posts:
+            self._previews.append(Prepared("posts.new", seq=None, ts=ts, live=True, data=nothing, posts=posts))
+        if deleted:
+            ids = msgspec.Raw(msgspec.json.encode({"ids": deleted}))
+            self._previews.append(Prepared("posts.deleted", seq=None, ts=ts, live=True, data=ids))
+        if posts or deleted:
             self._arrived.set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -248,12 +262,13 @@ class LocalHub:
         events, self._pending = self._pending, []
         # Two publishers may hand over their commits in another order than the database numbered them.
         events.sort(key=lambda event: event.seq)
-        if not events:
+        previews, self._previews = self._previews, []
+        prepared = [Prepared(e.type, seq=e.seq, ts=e.ts, live=e.live, data=e.data, posts=e.posts) for e in events]
+        if not prepared and not previews:
             return
-        outgoing = Outgoing(
-            [Prepared(e.type, seq=e.seq, ts=e.ts, live=e.live, data=e.data, posts=e.posts) for e in events]
-        )
-        self._recent.append(outgoing)
+        outgoing = Outgoing([*previews, *prepared])
+        if prepared:
+            self._recent.append(outgoing)
         self._seq = max(self._seq, outgoing.last_seq)
         for client in list(self._clients):
             if not client.session.listening:

@@ -106,10 +106,31 @@ async def schema_version(pool: Pool) -> str | None:
     return str(row[0]) if row else None
 
 
-async def wait_for_schema(pool: Pool, timeout_s: float, say: Callable[[str], None]) -> str:
+async def require_schema(pool: Pool) -> str:
+    """The schema version, which is at least `REQUIRED_VERSION`.
+
+    Raises:
+        SchemaMismatch: it is older.
+        StoreUnavailable: Postgres cannot be reached.
+    """
+    version = await schema_version(pool)
+    if version is not None and version >= REQUIRED_VERSION:
+        return version
+    raise SchemaMismatch(
+        f"The database has schema version {version or 'none'}; this build needs {REQUIRED_VERSION}. "
+        "Run `groundswell migrate`, then start again."
+    )
+
+
+async def wait_for_schema(
+    pool: Pool, timeout_s: float, say: Callable[[str], None], *, outwait_outages: bool = False
+) -> str:
     """Return the schema version as soon as it is at least `REQUIRED_VERSION`.
 
     `say` hears what is being waited for, once for each reason.
+
+    Args:
+        outwait_outages: only the time counts in which Postgres could be reached.
 
     Raises:
         SchemaMismatch: still too old after `timeout_s`.
@@ -118,20 +139,16 @@ async def wait_for_schema(pool: Pool, timeout_s: float, say: Callable[[str], Non
     failure: StoreUnavailable = SchemaMismatch("The schema version could not be read in time.")
     said = ""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(timeout_s) as limit:
             while True:
                 try:
-                    version = await schema_version(pool)
+                    return await require_schema(pool)
+                except SchemaMismatch as error:
+                    failure, waiting = error, f"Waiting for schema version {REQUIRED_VERSION}"
                 except StoreUnavailable as error:
                     failure, waiting = error, "Waiting for Postgres to answer"
-                else:
-                    if version is not None and version >= REQUIRED_VERSION:
-                        return version
-                    failure = SchemaMismatch(
-                        f"The database has schema version {version or 'none'}; this build needs {REQUIRED_VERSION}. "
-                        "Run `groundswell migrate`, then start again."
-                    )
-                    waiting = f"Waiting for schema version {REQUIRED_VERSION} (now {version or 'none'})"
+                    if outwait_outages:
+                        limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
                 if waiting != said:
                     said = waiting
                     say(waiting)

@@ -39,8 +39,9 @@ class Prepared:
     __slots__ = ("_by_entity", "_posts", "data", "items", "keys", "live", "seq", "size", "topic", "ts", "type")
 
     def __init__(
-        self, type_: str, *, seq: int, ts: Micros, live: bool, data: msgspec.Raw, posts: Sequence[Post] = ()
+        self, type_: str, *, seq: int | None, ts: Micros, live: bool, data: msgspec.Raw, posts: Sequence[Post] = ()
     ) -> None:
+        """`seq` None: a preview of what is not stored yet."""
         self.type = type_
         self.topic = TOPIC_OF.get(type_)
         self.seq = seq
@@ -95,9 +96,10 @@ class Outgoing:
     __slots__ = ("_cache", "events", "last_seq", "size")
 
     def __init__(self, events: Sequence[Prepared]) -> None:
-        """`events` in the order of their `seq`, at least one."""
+        """`events` in the order of their `seq`, previews anywhere between, at least one."""
         self.events = events
-        self.last_seq = events[-1].seq
+        self.last_seq = max((event.seq for event in events if event.seq is not None), default=0)
+        """0 where all are previews."""
         self.size = sum(event.size for event in events)
         self._cache: dict[frozenset[Topic], list[str]] = {}
 
@@ -114,7 +116,7 @@ def frames_for(topics: Collection[Topic], events: Sequence[Prepared]) -> list[st
     chosen = [(event, wanted) for event in events if (wanted := event.wanted(topics)) is not None]
     _keep_latest(chosen)
     frames: list[bytes] = []
-    for (type_, live), run in groupby(chosen, key=lambda pair: (pair[0].type, pair[0].live)):
+    for (type_, live, _), run in groupby(chosen, key=lambda pair: (pair[0].type, pair[0].live, pair[0].seq is None)):
         group = list(run)
         last = group[-1][0]
         if type_ in LIST_KEYS:

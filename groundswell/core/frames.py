@@ -3,7 +3,8 @@
     {"v":1,"type":"momentum.update","seq":42,"ts":"2026-07-04T14:38:06Z","live":true,"data":{…}}
 
 A frame whose event is too large for one message is sent in parts. Only the last part carries the event's `seq`; the
-others carry null, so that a client that was cut off in between asks for the whole event again.
+others carry null, so that a client that was cut off in between asks for the whole event again. What is shown before it
+is stored, while the database is away, carries null too.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ def list_frames(
     type_: str,
     items: Sequence[bytes],
     *,
-    seq: int,
+    seq: int | None,
     ts: Micros,
     live: bool,
     limit: int = FRAME_LIMIT_BYTES,
@@ -203,7 +204,7 @@ def list_frames(
         yield envelope(type_, seq=seq if number == len(parts) else None, ts=ts, live=live, data=data)
 
 
-def plain_frame(type_: str, data: bytes, *, seq: int, ts: Micros, live: bool) -> bytes:
+def plain_frame(type_: str, data: bytes, *, seq: int | None, ts: Micros, live: bool) -> bytes:
     """The one frame of an event that is no list. Data too large for a frame gives way to a note that says so."""
     frame = envelope(type_, seq=seq, ts=ts, live=live, data=data)
     if len(frame) <= FRAME_LIMIT_BYTES:

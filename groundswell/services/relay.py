@@ -1,21 +1,18 @@
 """The relay: watches one source and stores what it says, losing nothing and counting nothing twice.
 
-Two loops joined by a short queue. The reader follows the session, decodes and batches; the writer commits, in order,
-and repeats a commit until the store takes it. When the writer falls behind the queue fills, the reader stops, the
-session's read-ahead fills, and the socket is left unread: that is the back-pressure.
+Two loops joined by a short queue. The reader, here, follows the session, decodes and batches; the writer
+(`services.writing`) commits, in order, and keeps on disk what the store does not take. When the writer falls behind
+the queue fills, the reader stops, the session's read-ahead fills, and the socket is left unread: that is the
+back-pressure.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from random import Random
-from typing import Literal, TypeAlias, TypeVar
-
-import msgspec
 
 from groundswell.core.batching import Batcher, Taken
 from groundswell.core.coverage import CoverageTracker, Resumed
@@ -23,67 +20,36 @@ from groundswell.core.cursor import advance_cursor
 from groundswell.core.instants import rfc3339
 from groundswell.core.jetstream import clamp_event_time
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
-from groundswell.core.session import full_jitter_backoff
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Batch, Broadcaster, Clock, Event, GapCause, PostStore, Source
+from groundswell.ports import (
+    Batch,
+    Broadcaster,
+    Clock,
+    GapCause,
+    GapCloses,
+    GapOpens,
+    PostStore,
+    ResumePoint,
+    Source,
+    Spool,
+)
+from groundswell.services.relay_state import RelayState
 from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Session
+from groundswell.services.writing import StoreBehind, Writer, after, later
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 
-WAITING_BATCHES = 2
-"""Batches between reader and writer: one being filled while one is committed, and one to spare."""
 DRAIN_S = 20.0
 """What a stopping relay gives its last commits: within the 30 s that Fargate leaves after SIGTERM."""
 COMPARE_CLOCKS_EVERY_S = 30.0
-STORE_RETRY_BASE_S = 0.2
-STORE_RETRY_CAP_S = 5.0
-
-RelayPhase: TypeAlias = Literal[
-    "starting", "connecting", "catching-up", "live", "disconnected", "failed", "ended", "stopped"
-]
-
-
-class RelayState(msgspec.Struct):
-    """What the relay is doing, for `/v1/status` and metrics. Counters start at zero with the process."""
-
-    phase: RelayPhase = "starting"
-    why: str | None = None
-    """A sentence, while not all is well."""
-    endpoint: str | None = None
-    storing: bool = True
-    """False while commits wait for the store."""
-    frames_total: int = 0
-    created_total: int = 0
-    updated_total: int = 0
-    deleted_total: int = 0
-    duplicates_total: int = 0
-    reconnects_total: int = 0
-    batches_total: int = 0
-    decode_seconds: float = 0.0
-    commit_seconds: float = 0.0
-    ignored_total: Counter[str] = msgspec.field(default_factory=Counter[str])
-
-
-class _GapOpens(msgspec.Struct, frozen=True):
-    cause: GapCause
-    started_at: Micros
-    detail: str
-
-
-class _GapCloses(msgspec.Struct, frozen=True):
-    at: Micros
-    backfilled: bool
-
-
-_Work: TypeAlias = Batch | _GapOpens | _GapCloses
 
 
 class Relay:
     """Runs one source into one store until told to stop, or until a finite source ends.
 
     Args:
+        spool: where work waits while the store is away. None: what the buffers do not hold is left unread.
         on_stored: called after every commit that created or changed posts; the indexer's `wake`.
         recording: the source is a finite tape, so there is no present to catch up with.
     """
@@ -99,45 +65,73 @@ class Relay:
         batch_max_age_s: float,
         rng: Random,
         metrics: Metrics,
+        spool: Spool | None = None,
         on_stored: Callable[[], None] = lambda: None,
         recording: bool = False,
     ) -> None:
         self._source = source
         self._store = store
-        self._broadcaster = broadcaster
+        self._spool = spool
         self._clock = clock
         self._rng = rng
         self._metrics = metrics
-        self._on_stored = on_stored
-        self._batcher = Batcher(batch_max_posts, batch_max_age_s)
+        self._batch_max_posts = batch_max_posts
         self._batch_max_age_s = batch_max_age_s
         self._recording = recording
-        self._tracker = CoverageTracker(recording=recording)
-        self._queue: asyncio.Queue[_Work] = asyncio.Queue(WAITING_BATCHES)
         self._turn = asyncio.Lock()
-        self._cursor: int | None = None
-        self._covered_until: Micros | None = None
-        self._gap_open = False
-        self._closing: _GapCloses | None = None
-        self._store_ahead_us = 0
-        self._connected_at: Micros = 0
+        self._store_ahead_us = clock.now() - self._monotonic_us()
         self.state = RelayState()
+        self._writer = Writer(
+            source,
+            store,
+            spool,
+            broadcaster,
+            clock,
+            state=self.state,
+            rng=rng,
+            metrics=metrics,
+            on_stored=on_stored,
+            on_full=self._cut_off,
+            store_now=self._store_now,
+        )
+        self._start_from(ResumePoint(None, None))
+
+    def _start_from(self, point: ResumePoint) -> None:
+        """Forget all that was read and not handed to the writer: it is read again from `point`, or is lost there."""
+        self._batcher = Batcher(self._batch_max_posts, self._batch_max_age_s)
+        self._tracker = CoverageTracker(recording=self._recording)
+        self._session: Session | None = None
+        self._cursor = point.cursor
+        self._covered_until = point.covered_until
+        self._gap_open = False
+        self._closing: GapCloses | None = None
+        self._connected_at: Micros = 0
+        self._writer.begin(point)
 
     @property
     def live(self) -> bool:
-        return self._tracker.live
+        """Whether what is stored now is what happens now."""
+        return self._tracker.live and self.state.storing
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Watch and store. On `stop`, what was read is committed and the time away is recorded as a gap.
+        """Watch and store. On `stop`, what was read is committed (or spooled) and the time away is recorded as a gap.
 
         Raises:
             SourceFailed: the source refuses for good; what had been read is stored.
         """
-        if not await self._take_up(stop):
-            return
+        started = await self._take_up(stop)
+        while started:
+            try:
+                await self._run(stop)
+                started = False
+            except StoreBehind as behind:
+                log.warning("%s is read again from what is stored: %s", self._source.name, behind)
+                started = await self._take_up_anew(behind, stop)
+
+    async def _run(self, stop: asyncio.Event) -> None:
         reading = asyncio.create_task(self._read(stop))
         helpers = [asyncio.create_task(task) for task in (self._keep_pace(), self._keep_time())]
-        writing = asyncio.create_task(self._write())
+        writing = asyncio.create_task(self._writer.run())
         try:
             await asyncio.wait({reading, writing, *helpers}, return_when=asyncio.FIRST_COMPLETED)
             if reading.done() and not writing.done():
@@ -152,15 +146,49 @@ class Relay:
 
     # -------------------------------------------------------------- start and stop
     async def _take_up(self, stop: asyncio.Event) -> bool:
-        """Learn where the last run ended. False when told to stop before the store could be reached."""
-        point = await self._insist(lambda: self._store.resume_point(self._source.name), stop)
-        now = await self._insist(self._store.now, stop)
-        if point is None or now is None:
-            return False
-        self._cursor, self._covered_until = point.cursor, point.covered_until
-        self._store_ahead_us = now - self._monotonic_us()
+        """Learn where the last run ended. False when told to stop before that could be known.
+
+        The store knows. While it is away the spool knows what it leads up to, or what the store had taken when it was
+        last there. Where neither does, a source that can send again is left alone until the store answers: connecting
+        to it anywhere else might skip something. Any other source is connected to at once, since it waits for nobody.
+        """
+        spooled = None if self._spool is None or self._spool.last is None else after(self._spool.last)
+        try:
+            point = await self._ask_store()
+        except StoreUnavailable as error:
+            log.warning("starting without the database: %s", error)
+            remembered = None if self._spool is None else self._spool.remembered()
+            point = spooled
+            if remembered is not None:
+                self._store_ahead_us = self._clock.now() + remembered[1] - self._monotonic_us()
+                point = spooled or remembered[0]
+            if point is None and not self._source.can_replay and self._spool is not None:
+                point = ResumePoint(None, None)
+            if point is None:
+                self.state.why = "it is not known where to go on before the database answers"
+                point = await self._writer.insist(self._ask_store, stop)
+                if point is None:
+                    return False
+        if spooled is not None:
+            point = later(point, spooled)
+        self._start_from(point)
         await self._open_gap("start", "the relay was not running")
         return True
+
+    async def _take_up_anew(self, behind: StoreBehind, stop: asyncio.Event) -> bool:
+        """Go on from what is stored, which is less than was taken for stored. False when told to stop first."""
+        point = await self._writer.insist(self._ask_store, stop)
+        if point is None:
+            return False
+        self._start_from(point)
+        await self._writer.discard_into(point)
+        await self._open_gap(behind.cause, str(behind))
+        return True
+
+    async def _ask_store(self) -> ResumePoint:
+        point = await self._store.resume_point(self._source.name)
+        self._store_ahead_us = await self._store.now() - self._monotonic_us()
+        return point
 
     async def _drain(self, writing: asyncio.Task[None]) -> None:
         """The reader has ended: store what it left behind, within `DRAIN_S`."""
@@ -170,7 +198,7 @@ class Relay:
             emptied.cancel()
             log.error(
                 "stopping with %d batches not stored: %s",
-                self._queue.qsize() + 1,
+                self._writer.waiting,
                 "they are read again from the stored cursor at the next start"
                 if self._source.can_replay
                 else "the source cannot send them again; the gap is recorded at the next start",
@@ -182,11 +210,11 @@ class Relay:
         if self.state.phase != "ended":
             self.state.phase = "stopped"
             await self._open_gap("shutdown", "the relay was stopped")
-        await self._queue.join()
+        await self._writer.join()
 
     # -------------------------------------------------------------- reading
     async def _read(self, stop: asyncio.Event) -> None:
-        session = Session(self._source, self._clock, resume=self._resume, rng=self._rng)
+        session = self._session = Session(self._source, self._clock, resume=self._resume, rng=self._rng)
         monotonic, decode, add = self._clock.monotonic, self._source.decode, self._batcher.add
         async with aclosing(session.events(stop)) as events:
             async for event in events:
@@ -213,7 +241,14 @@ class Relay:
                     self.state.phase = "ended"
 
     async def _resume(self) -> int | None:
+        if not self._source.can_replay:
+            await self._writer.room()  # what it says meanwhile could not be kept
         return self._cursor
+
+    def _cut_off(self, why: str) -> None:
+        """Nothing more can be kept: end the connection, so that the gap is where it really is."""
+        if self._session is not None:
+            self._session.cut("spool-full", why)
 
     def _connected(self, event: Connected) -> None:
         self._connected_at = self._store_now()
@@ -229,7 +264,7 @@ class Relay:
         if resumed is not None:
             # What is re-sent is missing until the last of it has come: that gap ends where this connection began.
             at = self._connected_at if resumed.backfilled else resumed.at
-            self._closing = _GapCloses(at, resumed.backfilled)
+            self._closing = GapCloses(at, resumed.backfilled)
             if resumed.missed_from is not None:
                 log.warning(
                     "%s no longer has the %.0f s before %s: they stay a gap",
@@ -256,7 +291,7 @@ class Relay:
     async def _open_gap(self, cause: GapCause, detail: str) -> None:
         if self._covered_until is not None and not self._gap_open and not self._recording:
             self._gap_open = True
-            await self._queue.put(_GapOpens(cause, self._covered_until, detail))
+            await self._writer.put(GapOpens(cause, self._covered_until, detail))
 
     async def _keep_pace(self) -> None:
         """Flush what has grown old while nothing else came to push it out."""
@@ -273,7 +308,7 @@ class Relay:
             if stretch is not None and (taken.frames or stretch.covered_until != self._covered_until):
                 self._cursor = advance_cursor(self._cursor, taken.cursor)
                 self._covered_until = max(self._covered_until or 0, stretch.covered_until)
-                await self._queue.put(
+                await self._writer.put(
                     Batch(
                         source=self._source.name,
                         posts=taken.posts,
@@ -288,73 +323,14 @@ class Relay:
             if closing is not None and (self._tracker.live or not closing.backfilled):
                 self._closing = None
                 self._gap_open = False
-                await self._queue.put(closing)
-
-    # -------------------------------------------------------------- writing
-    async def _write(self) -> None:
-        while True:
-            work = await self._queue.get()
-            started = self._clock.monotonic()
-            events = await self._insist(lambda work=work: self._store_work(work))
-            self.state.commit_seconds += self._clock.monotonic() - started
-            await self._broadcaster.publish(events or ())
-            self._queue.task_done()
-
-    async def _store_work(self, work: _Work) -> Sequence[Event]:
-        if isinstance(work, Batch):
-            started = self._clock.monotonic()
-            done = await self._store.commit(work)
-            self._metrics.observe("commit_seconds", self._clock.monotonic() - started)
-            for name, n in (
-                ("posts_stored_total", len(done.created)),
-                ("posts_updated_total", done.updated),
-                ("posts_deleted_total", done.deleted),
-                ("posts_duplicate_total", done.duplicates),
-            ):
-                self._metrics.inc(name, n)
-            state = self.state
-            state.batches_total += 1
-            state.created_total += len(done.created)
-            state.updated_total += done.updated
-            state.deleted_total += done.deleted
-            state.duplicates_total += done.duplicates
-            if done.created or done.updated or done.deleted:
-                self._on_stored()
-            return done.events
-        name = self._source.name
-        if isinstance(work, _GapOpens):
-            event = await self._store.open_gap(name, work.cause, work.started_at, work.detail)
-        else:
-            event = await self._store.close_gap(name, work.at, backfilled=work.backfilled)
-        return () if event is None else (event,)
-
-    async def _insist(self, attempt: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T | None:
-        """Repeat until the store takes it. Every store operation is idempotent, so a lost answer is no harm.
-
-        None only when `stop` was set first.
-        """
-        delays = full_jitter_backoff(self._rng, STORE_RETRY_BASE_S, STORE_RETRY_CAP_S)
-        while stop is None or not stop.is_set():
-            try:
-                result = await attempt()
-            except StoreUnavailable as error:
-                if self.state.storing:
-                    log.warning("storing is delayed: %s", error)
-                self.state.storing = False
-                await self._clock.sleep(next(delays))
-            else:
-                if not self.state.storing:
-                    log.info("storing goes on")
-                self.state.storing = True
-                return result
-        return None
+                await self._writer.put(closing)
 
     # -------------------------------------------------------------- time and status
     def status(self) -> tuple[str, dict[str, object]]:
         """State and detail for `/v1/status`."""
-        state = self.state
+        state, spool = self.state, self._writer.measure()
         detail: dict[str, object] = {
-            "why": state.why if state.storing else "the database does not take commits: storing is delayed",
+            "why": state.why if state.storing else self._why_delayed(),
             "source": self._source.name,
             "endpoint": state.endpoint,
             "frames": state.frames_total,
@@ -364,8 +340,18 @@ class Relay:
             "ignored": dict(state.ignored_total),
             "decode_seconds": round(state.decode_seconds, 3),
             "commit_seconds": round(state.commit_seconds, 3),
+            "spool": spool,
         }
         return state.phase if state.storing else "storing-delayed", detail
+
+    def _why_delayed(self) -> str:
+        spool = self._spool
+        if spool is None:
+            return "the database does not take commits: storing is delayed"
+        waiting = f"storing is delayed: {spool.items} posts and deletes wait on disk"
+        if self.state.spool_full is not None:
+            return f"{waiting}, and the source is left unread, since the spool takes no more: {self.state.spool_full}"
+        return waiting
 
     def _count(self, taken: Taken) -> None:
         self.state.ignored_total.update(taken.ignored)

@@ -67,6 +67,14 @@ class _Stalled(Exception):
     """The far end is connected and dead."""
 
 
+class _Cut(Exception):
+    """The consumer wants no more of this connection."""
+
+    def __init__(self, cause: GapCause, detail: str) -> None:
+        super().__init__(detail)
+        self.cause: GapCause = cause
+
+
 class _Inbox:
     """What the connection has read and the consumer has not: a bounded queue that costs no task and no future a frame.
 
@@ -175,6 +183,12 @@ class Session:
         self._ping_every_s = ping_every_s
         self._ping_timeout_s = ping_timeout_s
         self._tick_s = tick_s
+        self._cut: Callable[[_Cut], None] | None = None
+
+    def cut(self, cause: GapCause, detail: str) -> None:
+        """Close the connection at once, if there is one. What was read of it still comes, then `Lost` with `cause`."""
+        if self._cut is not None:
+            self._cut(_Cut(cause, detail))
 
     async def events(self, stop: asyncio.Event) -> AsyncGenerator[SessionEvent]:
         """Connect, and reconnect, until `stop` is set or a finite source ends.
@@ -232,15 +246,24 @@ class Session:
         stopping.add_done_callback(wake)
         connection = asyncio.create_task(self._connect_and_read(inbox))
         connection.add_done_callback(lambda task: inbox.finish(_end_of(task)))
+
+        def cut(why: _Cut) -> None:
+            inbox.finish(why)
+            connection.cancel()
+
+        self._cut = cut
         try:
             yield inbox
         finally:
+            self._cut = None
             stopping.remove_done_callback(wake)
             await _cancel(connection)
 
     def _lost(self, end: BaseException, retry_in_s: float) -> Lost:
         if isinstance(end, _Stalled):
             return Lost("stall", str(end), retry_in_s)
+        if isinstance(end, _Cut):
+            return Lost(end.cause, str(end), retry_in_s)
         judged = verdict(end)
         if isinstance(judged, Fatal):
             raise SourceFailed(f"Source {self._source.name} failed for good: {judged.message}") from end

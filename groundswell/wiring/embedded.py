@@ -22,6 +22,7 @@ from groundswell.wiring.parts import (
     RELAY_POOL_SIZE,
     database_pool,
     open_source,
+    open_spool,
     relay_parts,
     search_models,
 )
@@ -76,6 +77,7 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             source=source,
             recording=recording,
             pool=writing,
+            spool=open_spool(stack, settings, source=source.name, recording=recording),
             models=models,
             broadcaster=hub,
             metrics=metrics,

@@ -9,9 +9,12 @@ from contextlib import AsyncExitStack
 from importlib import resources
 from random import Random
 from types import MappingProxyType
+from urllib.parse import quote
 
 import msgspec
 
+from groundswell.adapters.disk_spool import DiskSpool
+from groundswell.adapters.migrations import require_schema
 from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
@@ -23,7 +26,7 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.entities import EntityExtractor
 from groundswell.errors import ConfigError, EmbeddingUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Broadcaster, Embedder, Source, VectorIndex
+from groundswell.ports import Broadcaster, Embedder, ResumePoint, Source, VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.housekeeping import Housekeeper
 from groundswell.services.indexer import Indexer
@@ -119,12 +122,41 @@ async def search_models(
     )
 
 
+class _MigratedStore(PostgresStore):
+    """Whoever asks where to go on learns first whether the schema is the one that this version writes to."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._checked_pool = pool
+
+    async def resume_point(self, source: str) -> ResumePoint:
+        await require_schema(self._checked_pool)
+        return await super().resume_point(source)
+
+
+def open_spool(
+    stack: AsyncExitStack, settings: RelaySettings | EmbeddedSettings, *, source: str, recording: bool
+) -> DiskSpool | None:
+    """Where a source's frames wait while the database is away. A recording needs none: it can wait itself.
+
+    Raises:
+        DataDirectoryError: the spool cannot be used.
+    """
+    if not settings.spool_max_mb or recording:
+        return None
+    folder = settings.data_dir.expanduser().resolve() / "spool" / quote(source, safe="")
+    spool = DiskSpool(folder, max_bytes=settings.spool_max_mb * 1_000_000)
+    stack.callback(spool.close)
+    return spool
+
+
 def relay_parts(
     settings: RelaySettings | EmbeddedSettings,
     *,
     source: Source,
     recording: bool,
     pool: Pool,
+    spool: DiskSpool | None,
     models: Models,
     broadcaster: Broadcaster,
     metrics: Metrics,
@@ -132,7 +164,7 @@ def relay_parts(
 ) -> RelayParts:
     """Everything that writes, over one pool."""
     clock = SystemClock()
-    store = PostgresStore(pool)
+    store = _MigratedStore(pool)
     indexer = None
     if models.index is not None:
         indexer = Indexer(PostgresOutbox(pool), models.index, models.embedder, clock)
@@ -145,6 +177,7 @@ def relay_parts(
         batch_max_age_s=settings.batch_max_age_ms / 1000,
         rng=Random(),  # noqa: S311 -- spreads retries, guards nothing
         metrics=metrics,
+        spool=spool,
         on_stored=indexer.wake if indexer is not None else lambda: None,
         recording=recording,
     )

@@ -27,16 +27,19 @@ from groundswell.wiring.parts import (
     SCHEMA_WAIT_S,
     database_pool,
     open_source,
+    open_spool,
     relay_parts,
     search_models,
 )
-from groundswell.wiring.together import Service, run_together, writers
+from groundswell.wiring.together import Service, once, run_together, until_stopped, writers
 
 log = logging.getLogger(__name__)
 
 
 async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
     """The relay with its tick and its indexer, over a database and a Qdrant that run elsewhere, until `stop`.
+
+    With a spool it receives from the start, whether or not the database is there; all else waits for the schema.
 
     Raises:
         SchemaMismatch: the database did not get the schema that this version needs in time.
@@ -51,35 +54,47 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             name="relay",
             answer_statements=RELAY_ANSWER_STATEMENTS,
         )
-        await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
         models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
         source, recording = await open_source(stack, settings, tell=log.info)
+        spool = open_spool(stack, settings, source=source.name, recording=recording)
+        if spool is None:
+            await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
         metrics = Metrics()
-        services: list[Service] = []
+        on_the_store: list[Service] = []
+        beside_it: list[Service] = []
         reports: dict[str, Report] = {}
         if settings.ws_endpoint is not None:
             remote = await _remote_clients(stack, settings, pool, metrics)
             reports["broadcast"] = remote.status
             reads = PostgresReads(pool)
-            services.append(remote.run)
-            services.append(lambda stop: follow_events(reads, remote, stop))
+            on_the_store.append(remote.run)
+            on_the_store.append(lambda stop: follow_events(reads, remote, stop))
         if settings.metrics_format == "emf":
             emf = EmfLog("relay")
-            services.append(lambda stop: log_metrics(metrics, emf, stop))
+            beside_it.append(lambda stop: log_metrics(metrics, emf, stop))
         heartbeat = settings.heartbeat_file
         if heartbeat is not None:
-            services.append(lambda stop: beat(heartbeat, stop))
+            beside_it.append(lambda stop: beat(heartbeat, stop))
         parts = relay_parts(
             settings,
             source=source,
             recording=recording,
             pool=pool,
+            spool=spool,
             models=models,
             broadcaster=_StoredEvents(),
             metrics=metrics,
             more_reports=reports,
         )
-        await run_together(stop, *writers(parts, ends_all=True), *services)
+        relay, *others = writers(parts, ends_all=True)
+        migrated = asyncio.Event()
+
+        async def wait_for_database() -> None:
+            await wait_for_schema(pool, SCHEMA_WAIT_S, log.info, outwait_outages=True)
+            migrated.set()
+
+        waiting = (once(migrated, other) for other in (*others, *on_the_store))
+        await run_together(stop, relay, until_stopped(wait_for_database), *beside_it, *waiting)
 
 
 async def _remote_clients(
@@ -105,3 +120,6 @@ class _StoredEvents:
 
     async def publish(self, events: object) -> None:
         """They are stored already."""
+
+    async def preview(self, posts: object, deleted: object, ts: object) -> None:
+        """The other processes see what is stored, and nothing before."""

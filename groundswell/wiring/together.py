@@ -55,6 +55,35 @@ async def run_together(stop: asyncio.Event, *services: Service) -> None:
             raise end
 
 
+def until_stopped(task: Callable[[], Awaitable[None]]) -> Service:
+    """A service that does one thing, and is called off by `stop`."""
+
+    async def run(stop: asyncio.Event) -> None:
+        doing, stopping = asyncio.ensure_future(task()), asyncio.ensure_future(_told(stop))
+        try:
+            await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            if not doing.done():
+                doing.cancel()
+            await asyncio.wait({doing, stopping})
+        if not doing.cancelled():
+            doing.result()
+
+    return run
+
+
+def once(ready: asyncio.Event, service: Service) -> Service:
+    """The service from the moment on at which `ready` is set."""
+
+    async def run(stop: asyncio.Event) -> None:
+        await until_stopped(lambda: _told(ready))(stop)
+        if ready.is_set() and not stop.is_set():
+            await service(stop)
+
+    return run
+
+
 async def _told(stop: asyncio.Event) -> None:
     await stop.wait()
 

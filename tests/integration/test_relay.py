@@ -47,9 +47,13 @@ class EagerClock:
 class Screen:
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.previewed: list[str] = []
 
     async def publish(self, events: Sequence[Event]) -> None:
         self.events.extend(events)
+
+    async def preview(self, posts: Sequence[Post], deleted: Sequence[str], ts: int) -> None:
+        self.previewed.extend(post.id for post in posts)
 
 
 def at(seconds: float) -> int:
