@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from groundswell.core.message_budget import Allowance
 from groundswell.core.posts import Decoded, Deleted, Micros, Post
+from groundswell.core.series import SeriesPlan, SeriesRequest
 
 
 # ------------------------------------------------------------------ time
@@ -507,6 +508,18 @@ class MomentumStore(Protocol):
         ...
 
 
+class RollupStore(Protocol):
+    """Old counts, in fewer and longer buckets. Raises `StoreUnavailable`."""
+
+    async def bite(self, keep_s: Mapping[int, float], limit: int) -> int:
+        """Roll up and forget what is due, about `limit` rows of it, in one short transaction; answers how many.
+
+        `keep_s`: by resolution in seconds, how long its buckets are kept, by the database's clock. A resolution that
+        was given up once is not answered again, however long it is to be kept now.
+        """
+        ...
+
+
 # ------------------------------------------------------------------ search answers
 class SearchHit(msgspec.Struct, frozen=True):
     """One answer of the fused search, best first within its list."""
@@ -570,15 +583,26 @@ class GapRow(msgspec.Struct, frozen=True):
     closed_at: Micros | None
 
 
-class Series(msgspec.Struct, frozen=True):
-    """The history of one entity over `[since, until)`, in buckets of `bucket_s` seconds."""
+class StageChange(msgspec.Struct, frozen=True):
+    """An entity entered a stage. `evidence` is a JSON object: the numbers that made it."""
 
-    since: Micros
-    until: Micros
-    bucket_s: int
+    at: Micros
+    """Event time."""
+    from_stage: str
+    stage: str
+    score: float
+    evidence: msgspec.Raw
+
+
+class Series(msgspec.Struct, frozen=True):
+    """The history of one entity, in the buckets of its plan."""
+
+    plan: SeriesPlan
     buckets: Sequence[SeriesBucket]
     gaps: Sequence[GapRow]
     """Those that overlap the range, oldest first."""
+    stage_changes: Sequence[StageChange] = ()
+    """Those within the range, oldest first."""
 
 
 class Insight(msgspec.Struct, frozen=True):
@@ -710,8 +734,17 @@ class ReadStore(Protocol):
 
     async def momentum_of(self, entity: str) -> MomentumRow | None: ...
 
-    async def series(self, entity: str, window_s: int, bucket_s: int) -> Series:
-        """The last `window_s` seconds up to now. Buckets are aligned to whole multiples of `bucket_s` since 1970."""
+    async def series(self, entity: str, request: SeriesRequest) -> Series:
+        """Raises `InvalidRequest` where the request cannot be answered: see `core.series.plan_series`."""
+        ...
+
+    async def horizons(self) -> Mapping[int, Micros | None]:
+        """By resolution in seconds, from when on counts can be answered in it; None: from the beginning."""
+        ...
+
+    async def stages_then(self, entities: Sequence[str], instant: Micros) -> Mapping[str, tuple[str, Micros]]:
+        """The stage that each entity had entered before `instant`, and when; those that never left `dormant` are
+        missing."""
         ...
 
     async def insights(

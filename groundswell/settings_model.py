@@ -87,6 +87,16 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Seconds between two computations of momentum."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
+    counts_minutes_keep_hours: int
+    """Hours that counts are kept by the minute, back from the latest instant that was watched. Older ones are
+    rolled up into buckets of five minutes, an hour and a day. Momentum needs the minutes, and so does asking
+    what was moving at an instant of the past."""
+    counts_five_minutes_keep_days: int
+    """Days that counts are kept in buckets of five minutes."""
+    counts_hours_keep_days: int
+    """Days that counts are kept in buckets of an hour."""
+    counts_days_keep_days: int
+    """Days that counts are kept in buckets of a day, and changes of stage with them."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
     ws_endpoint: str | None
@@ -325,6 +335,16 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Seconds between two computations of momentum."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
+    counts_minutes_keep_hours: int
+    """Hours that counts are kept by the minute, back from the latest instant that was watched. Older ones are
+    rolled up into buckets of five minutes, an hour and a day. Momentum needs the minutes, and so does asking
+    what was moving at an instant of the past."""
+    counts_five_minutes_keep_days: int
+    """Days that counts are kept in buckets of five minutes."""
+    counts_hours_keep_days: int
+    """Days that counts are kept in buckets of an hour."""
+    counts_days_keep_days: int
+    """Days that counts are kept in buckets of a day, and changes of stage with them."""
     api_host: str
     """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
     api_port: int

@@ -14,17 +14,20 @@ from psycopg.types.json import Jsonb
 
 from functions.api.app import ApiServices, create_app
 from groundswell.adapters.local_hub import LocalHub
+from groundswell.adapters.migrations import REQUIRED_VERSION
 from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.ports import SearchAnswer, SearchFilters, SearchHit
+from groundswell.services.time_travel import TimeTravel
 
 T = TypeVar("T")
 
 VERSION = "1.2.3"
-SCHEMA = "0001"
+SCHEMA = REQUIRED_VERSION
 AUTHORS = ("did:plc:ann", "did:plc:bob", "did:plc:cem")
 TEXTS = (
     "to the moon $BTC",
@@ -171,6 +174,7 @@ def parts(pool: Pool) -> tuple[ApiServices, LocalHub]:
     services = ApiServices(
         reads=reads,
         search=FirstPosts(reads),
+        past=TimeTravel(PostgresMomentum(pool), reads, clock),
         rules=PostgresRules(pool),
         keys=PostgresKeys(pool),
         clock=clock,

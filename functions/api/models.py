@@ -121,20 +121,35 @@ class Gap(Answer):
     closed_at: Time | None
 
 
+class StageChange(Answer):
+    time: Time
+    from_stage: Stage
+    stage: Stage
+    score: float
+    evidence: Annotated[dict[str, Any], Field(description="The numbers that made it.")]
+
+
 class SeriesConfig(Answer):
+    """How the history was answered."""
+
     entity: str
     window: str
     bucket: str
     window_s: int
     bucket_s: int
+    resolution_s: Annotated[int, Field(description="The resolution of the counts that older buckets are made from.")]
     since: Time
     until: Time
+    as_of: Annotated[Time | None, Field(description="Time travel: the instant up to which things count; null for now.")]
 
 
 class SeriesAnswer(Answer):
-    current: Annotated[Momentum | None, Field(description="Null while the entity has no momentum.")]
+    current: Annotated[
+        Momentum | None, Field(description="Now, or with `as_of` then. Null where the entity has no momentum.")
+    ]
     data: Annotated[list[Bucket], Field(description="Oldest first.")]
     gaps: Annotated[list[Gap], Field(description="Those that overlap the window, oldest first.")]
+    stage_changes: Annotated[list[StageChange], Field(description="Those within the window, oldest first.")]
     config: SeriesConfig
     as_of: Time
     degraded: list[str]

@@ -14,6 +14,7 @@ from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
 from groundswell.ports import AlertRules, Clock, Hub, KeyStore, ReadStore, Searcher, Status
+from groundswell.services.time_travel import TimeTravel
 
 STATUS_TTL_S = 2.0
 """How long an answer about the platform's condition is reused for the `degraded` of every listing."""
@@ -25,6 +26,7 @@ class ApiServices:
 
     reads: ReadStore
     search: Searcher
+    past: TimeTravel
     rules: AlertRules
     keys: KeyStore
     clock: Clock

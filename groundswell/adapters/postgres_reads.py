@@ -11,6 +11,7 @@ import psycopg
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
 from groundswell.core.instants import to_datetime
 from groundswell.core.posts import MICROS_PER_SECOND, Micros, Post
+from groundswell.core.series import SeriesRequest, plan_series
 from groundswell.core.status import degraded_parts, source_state
 from groundswell.errors import StoreUnavailable
 from groundswell.ports import (
@@ -29,6 +30,7 @@ from groundswell.ports import (
     SourceMinute,
     SourceStatus,
     SourceTotal,
+    StageChange,
     Stats,
     Status,
     StoredPost,
@@ -38,6 +40,7 @@ from groundswell.sql import queries
 SQL = queries("reads")
 
 MAX_SERIES_GAPS = 200
+MAX_SERIES_CHANGES = 200
 MAX_EVENT_POSTS = 1000
 """Posts in one page of events: a page ends early rather than holding up everybody else while it is written."""
 
@@ -93,26 +96,35 @@ class PostgresReads:
         rows = await self._all("momentum_of", {"entity": entity})
         return _momentum_row(rows[0]) if rows else None
 
-    async def series(self, entity: str, window_s: int, bucket_s: int) -> Series:
+    async def series(self, entity: str, request: SeriesRequest) -> Series:
         async with connection(self._pool) as conn:
+            # One snapshot: what is rolled up meanwhile must not be missing from both sides, or stand on both.
+            await conn.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             ((now,),) = await _fetch(conn, "now", {})
-            step = bucket_s * MICROS_PER_SECOND
-            until: Micros = (now // step + 1) * step
-            since: Micros = until - max(window_s * MICROS_PER_SECOND // step, 1) * step
-            span = _range(since, until)
-            buckets = await _fetch(conn, "series", {"entity": entity, "bucket_s": bucket_s, **span})
+            plan = plan_series(request, now, dict(await _fetch(conn, "horizons", {})))
+            span = _range(plan.since, plan.until)
+            seen = _range(plan.since, min(plan.until, plan.end))
+            asked = {"entity": entity, "bucket_s": plan.bucket_s, "resolution_s": plan.resolution_s}
+            buckets = await _fetch(conn, "series", {**asked, **span, "end": to_datetime(plan.end)})
             gaps = await _fetch(
                 conn,
                 "gaps",
-                {"source": None, **span, "after_time": None, "after_id": None, "limit": MAX_SERIES_GAPS},
+                {"source": None, **seen, "after_time": None, "after_id": None, "limit": MAX_SERIES_GAPS},
             )
+            changes = await _fetch(conn, "stage_changes", {"entity": entity, **seen, "limit": MAX_SERIES_CHANGES})
         return Series(
-            since=since,
-            until=until,
-            bucket_s=bucket_s,
+            plan=plan,
             buckets=[SeriesBucket(*row) for row in buckets],
             gaps=[GapRow(*row) for row in reversed(gaps)],
+            stage_changes=[StageChange(*row[:-1], evidence=_raw(row[-1])) for row in reversed(changes)],
         )
+
+    async def horizons(self) -> Mapping[int, Micros | None]:
+        return dict(await self._all("horizons", {}))
+
+    async def stages_then(self, entities: Sequence[str], instant: Micros) -> Mapping[str, tuple[str, Micros]]:
+        rows = await self._all("stages_then", {"entity": list(entities), "until": to_datetime(instant)})
+        return {entity: (stage, at) for entity, stage, at in rows}
 
     async def insights(
         self,

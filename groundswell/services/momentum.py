@@ -131,7 +131,7 @@ class MomentumTicker:
                 authors=int(counts.authors[i]),
                 now=counts.as_of,
             )
-            row = _row(i, counts, now, new)
+            row = momentum_row(i, counts, now, new)
             rows.append(row)
             if new.stage != "dormant":
                 stages[entity] = new
@@ -149,7 +149,8 @@ class MomentumTicker:
         )
 
 
-def _row(i: int, counts: MinuteCounts, now: Momentum, state: StageState) -> MomentumRow:
+def momentum_row(i: int, counts: MinuteCounts, now: Momentum, state: StageState) -> MomentumRow:
+    """Row `i` of an assessment, as it is published."""
     entity = counts.entities[i]
     return MomentumRow(
         entity=entity,

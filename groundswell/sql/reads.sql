@@ -50,37 +50,74 @@ SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
        score, sparkline
 FROM momentum WHERE entity = %(entity)s
 
+-- name: horizons
+-- From when on each resolution can be answered; null: from the beginning.
+SELECT resolution, CASE WHEN isfinite(kept_from) THEN (extract(epoch FROM kept_from) * 1000000)::bigint END
+FROM resolutions
+
 -- name: series
--- Buckets of one entity, oldest first. A source's rate divides by what was observed of that source; rates are summed
--- over sources, coverage is their mean over the part of the bucket that has passed. Sources count from the first
--- minute on in which they were watched within the window.
+-- Buckets of one entity, oldest first: what was rolled up in the resolution given, and what still stands by the minute.
+-- Authors are told apart by their names where all stands by the minute, by their keys where not.
+-- A source's rate divides by what was observed of that source; rates are summed over sources, coverage is their mean
+-- over the part of the bucket that has passed. Sources count from the first bucket on in which they were watched.
 WITH bounds AS (
-    SELECT %(since)s::timestamptz AS since, %(until)s::timestamptz AS until, %(bucket_s)s::integer AS bucket_s,
-           clock_timestamp() AS now
+    SELECT %(since)s::timestamptz AS since, LEAST(%(until)s::timestamptz, %(end)s::timestamptz) AS until,
+           %(bucket_s)s::integer AS bucket_s, %(end)s::timestamptz AS now
 ), buckets AS (
-    SELECT start, start + make_interval(secs => bucket_s) AS stop,
-           LEAST(extract(epoch FROM now - start), bucket_s) AS passed
-    FROM bounds, generate_series(since, until - interval '1 second', make_interval(secs => bucket_s)) AS start
-    WHERE start < now
+    SELECT start, LEAST(extract(epoch FROM now - start), bucket_s) AS passed
+    FROM bounds, generate_series(since, until - interval '1 microsecond', make_interval(secs => bucket_s)) AS start
 ), watched AS (
-    SELECT c.source, date_bin(make_interval(secs => b.bucket_s), c.minute, timestamptz 'epoch') AS start,
-           sum(c.observed_seconds) AS seconds
-    FROM coverage c, bounds b WHERE c.minute >= b.since AND c.minute < b.until
+    SELECT c.source, date_bin(make_interval(secs => b.bucket_s), c.at, timestamptz 'epoch') AS start,
+           sum(c.seconds) AS seconds
+    FROM bounds b, LATERAL (
+        SELECT source, minute AS at, observed_seconds AS seconds FROM coverage
+        WHERE minute >= b.since AND minute < b.until
+        UNION ALL
+        SELECT source, bucket, observed_seconds FROM source_rollups
+        WHERE resolution = %(resolution_s)s AND bucket >= b.since AND bucket < b.until
+    ) c
     GROUP BY 1, 2
 ), sources AS (
     SELECT source, min(start) AS first FROM watched GROUP BY source
-), mentioned AS (
-    SELECT m.source, date_bin(make_interval(secs => b.bucket_s), m.minute, timestamptz 'epoch') AS start,
-           sum(m.mentions) AS mentions
-    FROM minute_counts m, bounds b
-    WHERE m.entity = %(entity)s AND m.minute >= b.since AND m.minute < b.until
-    GROUP BY 1, 2
-), authors AS (
-    SELECT date_bin(make_interval(secs => b.bucket_s), m.minute, timestamptz 'epoch') AS start,
-           count(DISTINCT (m.source, m.author)) AS authors
+), by_minute AS (
+    SELECT m.source, date_bin(make_interval(secs => b.bucket_s), m.minute, timestamptz 'epoch') AS start, m.author,
+           sum(m.mentions) AS n
     FROM minute_authors m, bounds b
     WHERE m.entity = %(entity)s AND m.minute >= b.since AND m.minute < b.until
-    GROUP BY 1
+    GROUP BY 1, 2, 3
+), rolled AS (
+    SELECT r.source, date_bin(make_interval(secs => b.bucket_s), r.bucket, timestamptz 'epoch') AS start,
+           r.mentions, r.authors, r.author_keys, r.author_mentions
+    FROM rollups r, bounds b
+    WHERE r.entity = %(entity)s AND r.resolution = %(resolution_s)s AND r.bucket >= b.since AND r.bucket < b.until
+), alone AS (
+    -- Buckets that are one row of the rolled-up counts: their authors are counted already.
+    SELECT source, start, min(authors) AS authors FROM rolled r
+    WHERE NOT EXISTS (SELECT 1 FROM by_minute m WHERE m.source = r.source AND m.start = r.start)
+    GROUP BY source, start HAVING count(*) = 1
+), joined AS (
+    SELECT source, start, count(*) AS authors FROM (
+        SELECT source, start FROM (
+            SELECT r.source, r.start, u.key, COALESCE(u.n, 1) AS n
+            FROM rolled r, unnest(r.author_keys, r.author_mentions) AS u (key, n)
+            WHERE NOT EXISTS (SELECT 1 FROM alone a WHERE a.source = r.source AND a.start = r.start)
+            UNION ALL
+            SELECT m.source, m.start, author_key(m.author), m.n FROM by_minute m
+            WHERE EXISTS (SELECT 1 FROM rolled r WHERE r.source = m.source AND r.start = m.start)
+        ) raw GROUP BY source, start, key HAVING sum(n) > 0
+    ) summed GROUP BY source, start
+), authors AS (
+    SELECT start, sum(authors)::integer AS authors FROM (
+        SELECT start, authors FROM alone
+        UNION ALL SELECT start, authors FROM joined
+        UNION ALL
+        SELECT start, 1 FROM by_minute m WHERE n > 0
+           AND NOT EXISTS (SELECT 1 FROM rolled r WHERE r.source = m.source AND r.start = m.start)
+    ) each GROUP BY start
+), mentioned AS (
+    SELECT source, start, sum(n) AS mentions FROM (
+        SELECT source, start, n FROM by_minute UNION ALL SELECT source, start, mentions FROM rolled
+    ) both_kinds GROUP BY source, start
 ), by_source AS (
     SELECT b.start, b.passed, s.source, COALESCE(w.seconds, 0) AS seconds, COALESCE(m.mentions, 0) AS mentions
     FROM buckets b
@@ -99,6 +136,18 @@ SELECT (extract(epoch FROM s.start) * 1000000)::bigint,
        s.rate::float8, s.coverage::float8
 FROM summed s LEFT JOIN authors a USING (start)
 ORDER BY s.start
+
+-- name: stage_changes
+-- The latest changes of one entity's stage in a stretch of event time, newest first.
+SELECT (extract(epoch FROM at) * 1000000)::bigint, from_stage, stage, score, evidence::text
+FROM stage_changes
+WHERE entity = %(entity)s AND at >= %(since)s AND at < %(until)s
+ORDER BY at DESC LIMIT %(limit)s
+
+-- name: stages_then
+-- The stage that each entity had entered by an instant.
+SELECT DISTINCT ON (entity) entity, stage, (extract(epoch FROM at) * 1000000)::bigint
+FROM stage_changes WHERE entity = ANY(%(entity)s::text[]) AND at < %(until)s ORDER BY entity, at DESC
 
 -- name: gaps
 -- Gaps that overlap a range, newest first.
@@ -156,8 +205,13 @@ SELECT seq, (extract(epoch FROM ts) * 1000000)::bigint, type, live, data::text, 
 FROM events WHERE seq > %(after)s ORDER BY seq LIMIT %(limit)s
 
 -- name: source_totals
-SELECT source, sum(posts)::bigint, (extract(epoch FROM min(minute)) * 1000000)::bigint
-FROM minute_totals GROUP BY source ORDER BY source
+-- Days that were rolled up, and the minutes that were not.
+SELECT source, sum(posts)::bigint, (extract(epoch FROM min(at) FILTER (WHERE posts > 0)) * 1000000)::bigint
+FROM (
+    SELECT source, minute AS at, posts FROM minute_totals
+    UNION ALL SELECT source, bucket, posts FROM source_rollups WHERE resolution = 86400
+) counted
+GROUP BY source ORDER BY source
 
 -- name: table_totals
 SELECT (SELECT count(*) FROM momentum)::integer, (SELECT count(*) FROM alerts)::integer,

@@ -113,33 +113,41 @@ ON CONFLICT (entity, minute, source)
 DO UPDATE SET mentions = c.mentions + excluded.mentions, authors = c.authors + excluded.authors
 
 -- name: subtract_from_authors
--- Answers the change of each minute: mentions taken away, and authors who have none left.
+-- Takes mentions away, and authors who have none left. What was rolled up meanwhile is owed instead: a row below zero,
+-- which the next rolling up settles.
 WITH delta AS (
     SELECT entity, timestamptz 'epoch' + minute * interval '1 microsecond' AS minute, author, n
     FROM unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[], %(n)b::integer[])
     AS t (entity, minute, author, n)
 ), lowered AS (
-    UPDATE minute_authors m SET mentions = m.mentions - d.n FROM delta d
-    WHERE m.entity = d.entity AND m.minute = d.minute AND m.source = %(source)s AND m.author = d.author
-    RETURNING m.entity, m.minute, d.n, m.mentions <= 0 AS spent
+    INSERT INTO minute_authors AS m (entity, minute, source, author, mentions)
+    SELECT entity, minute, %(source)s, author, -n FROM delta
+    ON CONFLICT (entity, minute, source, author) DO UPDATE SET mentions = m.mentions + excluded.mentions
+    RETURNING m.entity, m.minute, m.xmax <> 0 AND m.mentions <= 0 AS spent
 ), sums AS (
-    SELECT entity, minute, sum(n)::integer AS mentions, count(*) FILTER (WHERE spent)::integer AS authors
-    FROM lowered GROUP BY entity, minute
+    SELECT entity, minute, sum(n)::integer AS mentions FROM delta GROUP BY entity, minute
+), spent AS (
+    SELECT entity, minute, count(*) FILTER (WHERE spent)::integer AS authors FROM lowered GROUP BY entity, minute
 )
-UPDATE minute_counts c SET mentions = c.mentions - s.mentions, authors = c.authors - s.authors
-FROM sums s WHERE c.entity = s.entity AND c.minute = s.minute AND c.source = %(source)s
+INSERT INTO minute_counts AS c (entity, minute, source, mentions, authors)
+SELECT s.entity, s.minute, %(source)s, -s.mentions, -f.authors FROM sums s JOIN spent f USING (entity, minute)
+ON CONFLICT (entity, minute, source)
+DO UPDATE SET mentions = c.mentions + excluded.mentions, authors = c.authors + excluded.authors
 
 -- name: drop_spent_authors
 DELETE FROM minute_authors m
 USING unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[]) AS d (entity, minute, author)
 WHERE m.entity = d.entity AND m.minute = timestamptz 'epoch' + d.minute * interval '1 microsecond'
-  AND m.source = %(source)s AND m.author = d.author AND m.mentions <= 0
+  AND m.source = %(source)s AND m.author = d.author AND m.mentions = 0
 
 -- name: drop_spent_counts
+-- Never while an author stands in the minute: rolling up finds the authors by their minute's count.
 DELETE FROM minute_counts c
 USING unnest(%(entity)b::text[], %(minute)b::bigint[]) AS d (entity, minute)
 WHERE c.entity = d.entity AND c.minute = timestamptz 'epoch' + d.minute * interval '1 microsecond'
-  AND c.source = %(source)s AND c.mentions <= 0
+  AND c.source = %(source)s AND c.mentions = 0
+  AND NOT EXISTS (SELECT 1 FROM minute_authors m
+                  WHERE m.entity = c.entity AND m.minute = c.minute AND m.source = c.source)
 
 -- name: add_totals
 INSERT INTO minute_totals AS t (source, minute, posts)

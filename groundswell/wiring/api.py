@@ -15,6 +15,7 @@ from groundswell import __version__
 from groundswell.adapters.local_hub import LocalHub, follow_events
 from groundswell.adapters.migrations import REQUIRED_VERSION, wait_for_schema
 from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import Pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
@@ -25,6 +26,7 @@ from groundswell.metrics import Metrics
 from groundswell.ports import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.search import SearchService
+from groundswell.services.time_travel import TimeTravel
 from groundswell.settings_model import ApiSettings, EmbeddedSettings
 from groundswell.wiring.parts import SCHEMA_WAIT_S, Models, database_pool, search_models
 from groundswell.wiring.serving import listen, serve
@@ -72,9 +74,11 @@ def application(
     index = models.index
     if index is not None:
         probes["qdrant"] = lambda: _count_points(index)
+    reads = PostgresReads(pool)
     services = ApiServices(
-        reads=PostgresReads(pool),
+        reads=reads,
         search=SearchService(PostgresSearch(pool), index, models.embedder, clock, metrics=metrics),
+        past=TimeTravel(PostgresMomentum(pool), reads, clock),
         rules=PostgresRules(pool),
         keys=PostgresKeys(pool),
         clock=clock,

@@ -19,6 +19,7 @@ from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.adapters.postgres_rollup import PostgresRollup
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.static_model import load_embedder
@@ -33,6 +34,7 @@ from groundswell.services.indexer import Indexer
 from groundswell.services.momentum import MomentumTicker
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
+from groundswell.services.rollup import Rollup
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
 
 log = logging.getLogger(__name__)
@@ -201,9 +203,22 @@ def relay_parts(
         indexer=indexer,
         ticker=ticker,
         reporter=Reporter(store, reports),
-        housekeeper=Housekeeper(store, events_keep_s=settings.events_keep_hours * 3600),
+        housekeeper=Housekeeper(
+            store, events_keep_s=settings.events_keep_hours * 3600, sweeps=[count_rollup(settings, pool)]
+        ),
         condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
     )
+
+
+def count_rollup(settings: RelaySettings | EmbeddedSettings, pool: Pool) -> Rollup:
+    """The sweep that rolls old counts up."""
+    keep_s = {
+        60: settings.counts_minutes_keep_hours * 3600,
+        300: settings.counts_five_minutes_keep_days * 86_400,
+        3600: settings.counts_hours_keep_days * 86_400,
+        86_400: settings.counts_days_keep_days * 86_400,
+    }
+    return Rollup(PostgresRollup(pool), keep_s=keep_s)
 
 
 def _embeddings_report(models: Models) -> tuple[str, Mapping[str, object]]:

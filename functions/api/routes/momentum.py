@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
 from functions.api.answers import json_answer, list_answer
-from functions.api.parameters import PRINTABLE, Decimal, Kind, Limit, Stage, accepts, parse_cursor
+from functions.api.parameters import (
+    PRINTABLE,
+    Decimal,
+    Kind,
+    Limit,
+    Since,
+    Stage,
+    Until,
+    accepts,
+    parse_cursor,
+    parse_instant,
+)
 from functions.api.routes.gaps import gap_json
-from functions.api.services import Given
+from functions.api.services import Api, Given
 from groundswell.core.entities import parse_entity_key
 from groundswell.core.frames import momentum_json
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import SCORE_CURSOR, decode_score_cursor, encode_score_cursor
-from groundswell.errors import NotFound
-from groundswell.ports import MomentumFilters, SeriesBucket
+from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.series import DURATION, SeriesPlan, SeriesRequest, format_duration, parse_duration
+from groundswell.errors import InvalidRequest, NotFound
+from groundswell.ports import MomentumFilters, MomentumRow, SeriesBucket, StageChange
 
 router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
 
-Window = Literal["15m", "30m", "1h", "3h", "6h", "12h", "1d", "3d", "7d", "30d"]
-Bucket = Literal["1m", "5m", "15m", "1h", "6h", "1d"]
-SECONDS = {"m": 60, "h": 3600, "d": 86_400}
-BUCKETS: tuple[Bucket, ...] = ("1m", "5m", "15m", "1h", "6h", "1d")
-MAX_BUCKETS = 1500
-CHART_BUCKETS = 240
-"""About what a chart can show: how many buckets there are at most where nobody chose their length."""
+AsOf = Annotated[
+    str | None,
+    Query(
+        description="Time travel: what was moving then (RFC 3339), from what is known now of the time up to then.",
+        json_schema_extra={"format": "date-time"},
+    ),
+]
 
 
 @router.get("/v1/momentum", response_model=models.MomentumList)
@@ -39,11 +54,17 @@ async def list_momentum(
     stage: Annotated[Stage | None, Query(description="Only this stage.")] = None,
     min_score: Annotated[float, Query(description="Lowest score.", ge=0, le=1), Decimal] = 0.0,
     limit: Limit = 50,
+    as_of: AsOf = None,
     cursor: Annotated[str | None, Query(pattern=SCORE_CURSOR)] = None,
 ) -> Response:
     """Entities by momentum, highest score first."""
     after = parse_cursor(decode_score_cursor, cursor)
-    rows = await api.services.reads.momentum(MomentumFilters(kind, stage, min_score), limit + 1, after)
+    then = parse_instant("as_of", as_of)
+    filters = MomentumFilters(kind, stage, min_score)
+    if then is None:
+        rows = await api.services.reads.momentum(filters, limit + 1, after)
+    else:
+        rows = _page(await api.services.past.moving(then), filters, limit + 1, after)
     status, now = await api.condition.status(), await api.condition.now()
     page = rows[:limit]
     return list_answer(
@@ -62,50 +83,96 @@ async def read_momentum(
     api: Given,
     kind: Kind,
     name: Annotated[str, Path(max_length=128, pattern=PRINTABLE, examples=["BTC"])],
-    window: Annotated[Window, Query(description="How far back.")] = "1h",
-    bucket: Annotated[
-        Bucket | None,
-        Query(description="Length of a bucket; by default one that suits the window. `config` says which it was."),
+    window: Annotated[
+        str | None,
+        Query(
+            description="How far back from the end, such as `90m`, `6h`, `30d`; an hour by default.", pattern=DURATION
+        ),
     ] = None,
+    bucket: Annotated[
+        str | None,
+        Query(
+            description="Length of a bucket, such as `5m`; by default one that suits. `config` says which it was.",
+            pattern=DURATION,
+        ),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    as_of: AsOf = None,
 ) -> Response:
-    """One entity: its momentum now, and its history with what was observed of it."""
+    """One entity: its momentum, and its history with what was observed of it."""
     try:
         entity = parse_entity_key(f"{kind}:{name}")
     except ValueError as error:
         raise NotFound(f"There can be no such entity: {error}") from error
-    window_s = _seconds(window)
-    chosen = _bucket(window_s, bucket)
+    asked = SeriesRequest(
+        window_s=None if window is None else parse_duration(window),
+        since=parse_instant("since", since),
+        until=parse_instant("until", until),
+        bucket_s=None if bucket is None else parse_duration(bucket),
+        as_of=parse_instant("as_of", as_of),
+    )
     reads = api.services.reads
-    series = await reads.series(entity, window_s, _seconds(chosen))
-    current = await reads.momentum_of(entity)
+    series = await reads.series(entity, asked)
+    current = await reads.momentum_of(entity) if asked.as_of is None else await _then(api, entity, asked.as_of)
     status, now = await api.condition.status(), await api.condition.now()
     body = {
         "current": None if current is None else momentum_json(current),
         "data": [_bucket_json(b) for b in series.buckets],
         "gaps": [gap_json(gap) for gap in series.gaps],
-        "config": {
-            "entity": entity,
-            "window": window,
-            "bucket": chosen,
-            "window_s": window_s,
-            "bucket_s": series.bucket_s,
-            "since": rfc3339(series.since),
-            "until": rfc3339(series.until),
-        },
+        "stage_changes": [_change_json(change) for change in series.stage_changes],
+        "config": _config(entity, window, series.plan),
         "degraded": sorted(status.degraded),
     }
     return json_answer(request, body, as_of=now)
 
 
-def _seconds(duration: str) -> int:
-    return int(duration[:-1]) * SECONDS[duration[-1]]
+async def _then(api: Api, entity: str, as_of: Micros) -> MomentumRow | None:
+    """None too where the past is told in longer buckets only, from which there is no momentum to be made."""
+    try:
+        return next((row for row in await api.services.past.moving(as_of) if row.entity == entity), None)
+    except InvalidRequest:
+        return None
 
 
-def _bucket(window_s: int, asked: Bucket | None) -> Bucket:
-    """The bucket to use: the one asked for, or the next longer one that keeps the answer bounded."""
-    if asked is None:
-        return next(b for b in BUCKETS if window_s <= CHART_BUCKETS * _seconds(b))
-    return next(b for b in BUCKETS[BUCKETS.index(asked) :] if window_s <= MAX_BUCKETS * _seconds(b))
+def _page(
+    rows: Sequence[MomentumRow], filters: MomentumFilters, limit: int, after: tuple[float, str] | None
+) -> list[MomentumRow]:
+    """The rows of `ReadStore.momentum`, from rows that are here already."""
+    start = (math.inf, "") if after is None else after
+    return [
+        row
+        for row in rows
+        if (filters.kind is None or row.kind == filters.kind)
+        and (filters.stage is None or row.stage == filters.stage)
+        and row.score >= filters.min_score
+        and (-row.score, row.entity) > (-start[0], start[1])
+    ][:limit]
+
+
+def _config(entity: str, window: str | None, plan: SeriesPlan) -> dict[str, Any]:
+    window_s = (plan.until - plan.since) // MICROS_PER_SECOND
+    return {
+        "entity": entity,
+        "window": window or format_duration(window_s),
+        "bucket": format_duration(plan.bucket_s),
+        "window_s": window_s,
+        "bucket_s": plan.bucket_s,
+        "resolution_s": plan.resolution_s,
+        "since": rfc3339(plan.since),
+        "until": rfc3339(plan.until),
+        "as_of": None if plan.as_of is None else rfc3339(plan.as_of),
+    }
+
+
+def _change_json(change: StageChange) -> dict[str, Any]:
+    return {
+        "time": rfc3339(change.at),
+        "from_stage": change.from_stage,
+        "stage": change.stage,
+        "score": change.score,
+        "evidence": change.evidence,
+    }
 
 
 def _bucket_json(bucket: SeriesBucket) -> dict[str, Any]:
