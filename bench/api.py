@@ -30,6 +30,7 @@ from websockets.asyncio.client import connect
 from bench.report import RESULTS, machine, quantile
 from functions.api.app import ApiServices, create_app
 from groundswell.adapters.local_hub import LocalHub
+from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_keys import PostgresKeys
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
@@ -40,7 +41,6 @@ from groundswell.core.posts import Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES
 from groundswell.ports import Batch, Event, SearchAnswer, SearchFilters
 
-SQL = Path(__file__).parent.parent / "groundswell" / "sql" / "migrations" / "versions" / "0001_initial.sql"
 RATE = 500
 BATCH_S = 0.1
 
@@ -68,8 +68,8 @@ ANALYZE;
 
 
 class NoSearch:
-    async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
-        del query, filters, limit, offset
+    async def search(self, query: str, filters: SearchFilters, limit: int, **more: object) -> SearchAnswer:
+        del query, filters, limit, more
         return SearchAnswer([], [], [])
 
 
@@ -289,8 +289,8 @@ def main() -> None:
         server = get_server(Path(folder) / "data", cleanup_mode="delete")
         try:
             url = server.get_uri()
+            asyncio.run(migrate(url))
             with psycopg.connect(url, autocommit=True) as conn:
-                conn.execute(SQL.read_text("utf-8"))
                 conn.execute(FILL, {"posts": asked.posts})
                 conn.execute(COUNT)
             measured = asyncio.run(measure(url, asked.posts, asked.seconds))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from groundswell.core.message_budget import Allowance
 from groundswell.core.posts import Decoded, Deleted, Micros, Post
+from groundswell.core.queries import ParsedQuery
 from groundswell.core.series import SeriesPlan, SeriesRequest
 
 
@@ -300,6 +301,8 @@ class OutboxItem(msgspec.Struct, frozen=True):
     id: int
     pk: int
     post: Post | None
+    fingerprint: int | None = None
+    """Of the post's text; None where it is not known yet."""
 
 
 class Outbox(Protocol):
@@ -382,6 +385,22 @@ class SearchFilters(msgspec.Struct, frozen=True):
     """Exclusive, by event time."""
 
 
+class Within(msgspec.Struct, frozen=True):
+    """What a search narrows its legs down to, besides the filters that people give. Combined with them by AND."""
+
+    up_to_pk: int | None = None
+    """Posts that were stored later are left out: the moment at which a listing was begun."""
+    entities: tuple[str, ...] = ()
+    """Entity keys, all of which a post must carry."""
+    not_entities: tuple[str, ...] = ()
+    """None of which it may carry."""
+    not_fingerprints: tuple[int, ...] = ()
+    """Texts that have been seen often enough."""
+
+
+EVERYTHING = Within()
+
+
 class VectorPoint(msgspec.Struct, frozen=True):
     pk: int
     vector: Vector
@@ -406,9 +425,17 @@ class VectorIndex(Protocol):
         """Store each point in its vector's space, in place of what it had before, in whatever space that was."""
         ...
 
-    async def delete(self, pks: Sequence[int]) -> None: ...
+    async def delete(self, pks: Sequence[int]) -> None:
+        """Absent ones are no error."""
+        ...
 
-    async def search(self, vector: Vector, filters: SearchFilters, limit: int) -> list[Hit]:
+    async def delete_before(self, instant: Micros) -> None:
+        """Remove every post whose event time is before `instant`."""
+        ...
+
+    async def search(
+        self, vector: Vector, filters: SearchFilters, limit: int, within: Within = EVERYTHING
+    ) -> list[Hit]:
         """The nearest posts of the vector's own space."""
         ...
 
@@ -443,12 +470,44 @@ class Embedder(Protocol):
         ...
 
 
+class Traits(msgspec.Struct, frozen=True):
+    """What ranking asks of a post."""
+
+    event_time: Micros
+    fingerprint: int
+    """Of its text, see `core.near_duplicates`."""
+
+
 class LexicalSearch(Protocol):
-    async def lexical(self, query: str, filters: SearchFilters, limit: int) -> list[Hit]:
-        """Full-text matches, best first. Raises `StoreUnavailable`."""
+    """Search in Postgres, and what it knows of posts that were found elsewhere. Raises `StoreUnavailable`."""
+
+    async def lexical(
+        self, query: ParsedQuery, filters: SearchFilters, limit: int, within: Within = EVERYTHING
+    ) -> list[Hit]:
+        """Full-text matches, best first. Without terms: the newest posts."""
+        ...
+
+    async def related(self, post: Post, filters: SearchFilters, limit: int, within: Within = EVERYTHING) -> list[Hit]:
+        """Posts that share entities with `post`, those that share most first, then newest first."""
+        ...
+
+    async def horizon(self) -> tuple[int, Micros]:
+        """The greatest key of all posts, 0 before the first, and the time by the database's clock."""
+        ...
+
+    async def traits(self, pks: Sequence[int]) -> dict[int, Traits]:
+        """Of those that still exist."""
+        ...
+
+    async def copies(
+        self, prints: Sequence[int], filters: SearchFilters, within: Within = EVERYTHING
+    ) -> dict[int, int]:
+        """How many posts that pass the filters have each fingerprint, counted up to a bound of the adapter."""
         ...
 
     async def posts_by_pk(self, pks: Sequence[int]) -> dict[int, Post]: ...
+
+    async def post_by_id(self, post_id: str) -> StoredPost | None: ...
 
 
 # ------------------------------------------------------------------ broadcast
@@ -522,13 +581,29 @@ class RollupStore(Protocol):
 
 # ------------------------------------------------------------------ search answers
 class SearchHit(msgspec.Struct, frozen=True):
-    """One answer of the fused search, best first within its list."""
+    """One answer of the fused search, best first within its list: the best ranked of all that say the same."""
 
     pk: int
     post: Post
     score: float
+    """The sum of `parts`."""
     ranks: dict[str, int]
     """Leg name to the 1-based rank that leg gave the post: why it is here."""
+    parts: dict[str, float] = {}
+    """What each leg, and `recency`, added to the score."""
+    highlights: tuple[tuple[int, int], ...] = ()
+    """Where the text says what was asked for: start and end (exclusive), in Unicode code points."""
+    similar: int = 0
+    """Further posts that say the same, in these words or nearly."""
+
+
+class SearchPlace(msgspec.Struct, frozen=True):
+    """Where a page of a search ended, and the moment at which its first page was made."""
+
+    up_to_pk: int
+    as_of: Micros
+    position: int
+    """How many answers have been given, or left out since they are gone."""
 
 
 class SearchAnswer(msgspec.Struct, frozen=True):
@@ -537,14 +612,28 @@ class SearchAnswer(msgspec.Struct, frozen=True):
     """The legs that ran, of `lexical` and `semantic`."""
     degraded: list[str]
     """What was missing while this was answered, as short words such as `embeddings`."""
+    next: SearchPlace | None = None
+    """Where the next page begins; None at the end."""
 
 
 class Searcher(Protocol):
-    async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
-        """At most `limit` fused hits from rank `offset` on.
+    async def search(
+        self,
+        query: str,
+        filters: SearchFilters,
+        limit: int,
+        *,
+        like: str | None = None,
+        after: SearchPlace | None = None,
+    ) -> SearchAnswer:
+        """At most `limit` fused hits, from the beginning or `after` an earlier page.
+
+        Args:
+            like: the id of a post; the answer is what is about the same, and `query` is not looked at.
 
         Raises:
             StoreUnavailable: Postgres, which holds the posts themselves, cannot be reached.
+            NotFound: there is no post `like`.
         """
         ...
 

@@ -20,8 +20,9 @@ from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
+from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.ports import SearchAnswer, SearchFilters, SearchHit
+from groundswell.services.search import SearchService
 from groundswell.services.time_travel import TimeTravel
 
 T = TypeVar("T")
@@ -113,18 +114,6 @@ def fill(url: str) -> None:
         )
 
 
-class FirstPosts:
-    """A searcher without an index: the newest posts that pass the filters."""
-
-    def __init__(self, reads: PostgresReads) -> None:
-        self._reads = reads
-
-    async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
-        rows = (await self._reads.posts(filters, offset + limit))[offset:]
-        hits = [SearchHit(row.pk, row.post, 1 / (60 + n), {"lexical": n}) for n, row in enumerate(rows, offset + 1)]
-        return SearchAnswer(hits, legs=["lexical"], degraded=["embeddings"])
-
-
 @dataclass
 class World:
     app: FastAPI
@@ -173,7 +162,7 @@ def parts(pool: Pool) -> tuple[ApiServices, LocalHub]:
     hub = LocalHub(clock, version=VERSION, window_s=0.02)
     services = ApiServices(
         reads=reads,
-        search=FirstPosts(reads),
+        search=SearchService(PostgresSearch(pool), None, None, clock),
         past=TimeTravel(PostgresMomentum(pool), reads, clock),
         rules=PostgresRules(pool),
         keys=PostgresKeys(pool),

@@ -24,8 +24,8 @@ from functions.api.surface import Surface
 __all__ = ["ApiServices", "create_app"]
 
 ROUTERS = (
+    search.router,  # before posts, whose ids may hold slashes
     posts.router,
-    search.router,
     momentum.router,
     insights.router,
     alerts.router,

@@ -69,7 +69,23 @@ class PostList(Listed):
 class SearchHit(Answer):
     post: Post
     score: float
+    similar: Annotated[
+        int,
+        Field(ge=0, description="Further posts that say the same, in these words or nearly. This one stands for them."),
+    ]
+    highlights: Annotated[
+        list[Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=2, max_length=2)]],
+        Field(
+            description="Where `post.text` says what was asked for: start and end (exclusive), counted in Unicode code "
+            "points, in order, apart from each other.",
+            examples=[[[0, 7], [21, 25]]],
+        ),
+    ]
     ranks: Annotated[dict[str, int] | None, Field(description="With `explain`: the rank that each leg gave.")] = None
+    parts: Annotated[
+        dict[str, float] | None,
+        Field(description="With `explain`: what each leg, and `recency`, added to the score."),
+    ] = None
 
 
 class SearchList(Listed):

@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Path, Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic import BeforeValidator
@@ -87,6 +87,17 @@ Since = Annotated[
 Until = Annotated[
     str | None,
     Query(description="Before this instant (RFC 3339).", json_schema_extra=_INSTANT),
+]
+
+
+PostId = Annotated[
+    str,
+    Path(
+        description="The post's id, as it is or URL-encoded.",
+        max_length=1024,
+        pattern=PRINTABLE,
+        examples=["at://did:plc:abc/app.bsky.feed.post/3k"],
+    ),
 ]
 
 

@@ -45,6 +45,6 @@ class PostgresOutbox:
 
 
 def _item(row: tuple[Any, ...]) -> OutboxItem:
-    item_id, pk, op, *columns = row
+    item_id, pk, op, *columns, fingerprint = row
     gone = op == "delete" or columns[0] is None
-    return OutboxItem(item_id, pk, None if gone else post_of(columns))
+    return OutboxItem(item_id, pk, None if gone else post_of(columns), fingerprint)

@@ -12,7 +12,9 @@ from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.core.coverage import advance
 from groundswell.core.deltas import CountDeltas, Counted, count_deltas
 from groundswell.core.instants import rfc3339
+from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import Deleted, Micros, Post
+from groundswell.core.terms import search_vector
 from groundswell.ports import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
 from groundswell.sql import queries
 
@@ -140,6 +142,7 @@ async def _insert(cur: Cursor, batch: Batch) -> list[StoredPost]:
         "entities": [_LIST_SEPARATOR.join(p.entities) for p in posts],
         "reply_to": [p.reply_to for p in posts],
         "quote_of": [p.quote_of for p in posts],
+        **_searchable([p.text for p in posts]),
     }
     await cur.execute(SQL["insert_posts"], columns)
     by_id = {p.id: p for p in posts}
@@ -166,6 +169,7 @@ async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Coun
             "entities": [_LIST_SEPARATOR.join(p.entities) for p in newer],
             "reply_to": [p.reply_to for p in newer],
             "quote_of": [p.quote_of for p in newer],
+            **_searchable([p.text for p in newer]),
         },
     )
     return [
@@ -281,6 +285,11 @@ async def append(
         Event(seq=seq, ts=ts, type=d.type, live=d.live, data=d.data, posts=carried)
         for (seq, ts), d, carried in zip(rows, drafts, posts or [()] * len(drafts), strict=True)
     ]
+
+
+def _searchable(texts: Sequence[str]) -> dict[str, Any]:
+    """The columns that search reads a text by."""
+    return {"search": [search_vector(text) for text in texts], "fingerprint": fingerprints(texts)}
 
 
 def _counted(post: Post) -> Counted:

@@ -15,38 +15,42 @@ K = 60
 
 
 class Fused(msgspec.Struct, frozen=True):
-    """One key of the fused ranking, with the 1-based rank that each ranking gave it."""
+    """One key of the fused ranking."""
 
     key: int
     score: float
+    """The sum of `parts`."""
     ranks: dict[str, int]
+    """The 1-based rank that each ranking gave it."""
+    parts: dict[str, float]
+    """What each ranking, and `recency`, added to the score."""
 
 
 def fuse(
     rankings: Mapping[str, Sequence[int]],
     *,
     k: int = K,
-    newest_first: Sequence[int] = (),
+    freshness: Mapping[int, float] | None = None,
     recency_weight: float = 0.0,
 ) -> list[Fused]:
     """Merge rankings (keys, best first), best first. Ties go to the greater key, which was stored later.
 
     Args:
-        newest_first: the same keys by age. Counts as one more ranking, with `recency_weight` instead of 1, for keys
-            that some ranking holds; it adds no key of its own and no entry in `ranks`.
+        freshness: 0 to 1 for each key. One that is all fresh gets `recency_weight` of what a first place gives.
     """
-    scores: dict[int, float] = {}
     ranks: dict[int, dict[str, int]] = {}
     for name, keys in rankings.items():
         for rank, key in enumerate(keys, start=1):
-            held = ranks.setdefault(key, {})
-            if name in held:
-                continue
-            held[name] = rank
-            scores[key] = scores.get(key, 0.0) + 1.0 / (k + rank)
-    if recency_weight:
-        known = [key for key in dict.fromkeys(newest_first) if key in scores]
-        for rank, key in enumerate(known, start=1):
-            scores[key] += recency_weight / (k + rank)
-    ordered = sorted(scores, key=lambda key: (-scores[key], -key))
-    return [Fused(key, scores[key], ranks[key]) for key in ordered]
+            ranks.setdefault(key, {}).setdefault(name, rank)
+    fused: list[Fused] = []
+    for key, held in ranks.items():
+        parts = {name: 1.0 / (k + rank) for name, rank in held.items()}
+        if freshness is not None and recency_weight:
+            parts["recency"] = recency_weight * freshness.get(key, 0.0) / (k + 1)
+        fused.append(Fused(key, sum(parts.values()), held, parts))
+    return sorted(fused, key=lambda entry: (-entry.score, -entry.key))
+
+
+def freshness(age_s: float, half_life_s: float) -> float:
+    """1 for what is new, or from the future; half of it after each half-life. `age_s` in seconds."""
+    return 0.5 ** min(max(age_s, 0.0) / half_life_s, 1_000.0)

@@ -15,7 +15,8 @@ TIME_CURSOR = r"^[0-9a-f]{32}$"
 """Pattern of a (time, number) cursor: two 64-bit numbers in hexadecimal."""
 SCORE_CURSOR = r"^[0-9a-f]{16}(?:[0-9a-f]{2}){1,600}$"
 """Pattern of a (score, name) cursor: a 64-bit float and UTF-8 in hexadecimal."""
-OFFSET_CURSOR = r"^[0-9a-f]{4}$"
+SEARCH_CURSOR = r"^[0-9a-f]{36}$"
+"""Pattern of a search's cursor: the moment of its first page, and how far it has been read."""
 
 EARLIEST: Micros = -62_135_596_800_000_000
 """0001-01-01, the first instant that RFC 3339 can write."""
@@ -24,6 +25,7 @@ LATEST: Micros = 253_402_300_799_999_999
 
 _TIME = struct.Struct(">qq")
 _SCORE = struct.Struct(">d")
+_SEARCH = struct.Struct(">qqH")
 
 
 class BadCursor(ValueError):
@@ -57,15 +59,17 @@ def decode_score_cursor(cursor: str) -> tuple[float, str]:
     return (0.0 if math.isnan(score) else score), name
 
 
-def encode_offset_cursor(offset: int) -> str:
-    return f"{offset:04x}"
+def encode_search_cursor(up_to: int, as_of: Micros, position: int) -> str:
+    return _SEARCH.pack(up_to, as_of, position).hex()
 
 
-def decode_offset_cursor(cursor: str) -> int:
+def decode_search_cursor(cursor: str) -> tuple[int, Micros, int]:
     """Raises `BadCursor`."""
-    if len(cursor) != 4:
-        raise BadCursor(f"a cursor here has 4 hexadecimal digits, not {len(cursor)}")
-    return int.from_bytes(_hex(cursor))
+    try:
+        up_to, as_of, position = _SEARCH.unpack(_hex(cursor))
+    except struct.error as error:
+        raise BadCursor(f"a cursor here has 36 hexadecimal digits, not {len(cursor)}") from error
+    return up_to, min(max(as_of, EARLIEST), LATEST), position
 
 
 def _hex(cursor: str) -> bytes:

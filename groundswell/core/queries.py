@@ -16,7 +16,9 @@ import unicodedata
 import msgspec
 
 from groundswell.core.entities import display_entity, entity_kind, parse_entity_key
+from groundswell.core.matching import find
 from groundswell.core.posts import ENTITY_KINDS, Post
+from groundswell.core.terms import chain, is_spaced, link_term
 
 MAX_CHARACTERS = 1_000
 MAX_TERMS = 24
@@ -31,10 +33,8 @@ _TERM = re.compile(
 _KIND = re.compile(rf"(?:{'|'.join(ENTITY_KINDS)}):\S", re.IGNORECASE)
 _DOMAIN = re.compile(r"(?:https?://\S+|(?:[\w-]+\.)+[^\W\d_]{2,}(?:[/:?#]\S*)?)", re.IGNORECASE)
 _SIGILS = "$#@＃＠"
+_AROUND = "\"'.,;:!?()[]{}<>"
 _EDGES = "\"'`.,;:!?()[]{}<>|&*~^\\=+…"
-
-# Scripts written without spaces: full-text search takes a whole run for one word, so these match as plain text.
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 class EntityTerm(msgspec.Struct, frozen=True):
@@ -49,16 +49,15 @@ class ParsedQuery(msgspec.Struct, frozen=True):
     """The terms of a query, all of which a post must satisfy; those named `not_` none."""
 
     words: tuple[str, ...] = ()
-    """Whole words, without operators. Each holds a letter or a digit."""
+    """Whole words, without operators. Each holds something that `terms.chain` finds, and may be a chain itself."""
     prefix: str | None = None
-    """The beginning of a word: letters and digits only."""
+    """A word of which only the beginning is said."""
     phrases: tuple[str, ...] = ()
-    literals: tuple[str, ...] = ()
-    """Parts of the text as it stands: emoji, and scripts that are written without spaces."""
+    links: tuple[str, ...] = ()
+    """Links with a path, as `terms.link_term` writes them."""
     entities: tuple[EntityTerm, ...] = ()
     not_words: tuple[str, ...] = ()
     """Words and phrases."""
-    not_literals: tuple[str, ...] = ()
     not_entities: tuple[str, ...] = ()
     nothing: bool = False
     """The text had something in it, but nothing that can be looked for: no post matches."""
@@ -66,29 +65,24 @@ class ParsedQuery(msgspec.Struct, frozen=True):
     @property
     def has_terms(self) -> bool:
         """Whether a post must have anything at all; a query of exclusions has nothing to rank by."""
-        return bool(self.words or self.prefix or self.phrases or self.literals or self.entities)
+        return bool(self.words or self.prefix or self.phrases or self.links or self.entities)
 
     @property
     def meaning(self) -> str:
         """The text to embed: what is asked for, without what is excluded."""
-        parts = [*self.words, *([self.prefix] if self.prefix else []), *self.phrases, *self.literals]
+        parts = [*self.words, *([self.prefix] if self.prefix else []), *self.phrases, *self.links]
         return " ".join([*parts, *(display_entity(term.key) for term in self.entities)])
 
     @property
-    def required_entity(self) -> str | None:
-        """An entity that every answer must carry, so that answers found by meaning can be held to it."""
-        return next((term.key for term in self.entities if term.text is None), None)
+    def required_entities(self) -> tuple[str, ...]:
+        """Entities that every answer must carry, so that answers found by meaning can be held to them."""
+        return tuple(term.key for term in self.entities if term.text is None)
 
     def excludes(self, post: Post) -> bool:
         """Whether `post` has what the query excludes. For answers that were found by meaning."""
-        if not (self.not_words or self.not_literals or self.not_entities):
-            return False
-        text = post.text.casefold()
         if any(key in post.entities for key in self.not_entities):
             return True
-        if any(literal.casefold() in text for literal in self.not_literals):
-            return True
-        return any(re.search(rf"(?<!\w){re.escape(word.casefold())}(?!\w)", text) for word in self.not_words)
+        return any(find(post.text, word) for word in self.not_words)
 
 
 def parse_query(text: str) -> ParsedQuery:
@@ -103,17 +97,16 @@ def parse_query(text: str) -> ParsedQuery:
             terms.take_phrase(match["phrase"], match["kind"], negated=match["minus"] is not None)
     prefix = None
     if terms.words and (terms.starred or (last_word and not cleaned[-1:].isspace())):
-        candidate = terms.words[-1]
-        if candidate.isalnum() and len(candidate) >= MIN_PREFIX_CHARACTERS:
+        last = chain(terms.words[-1])[-1]
+        if len(last.text) >= MIN_PREFIX_CHARACTERS and is_spaced(last.text):
             prefix = terms.words.pop()
     return ParsedQuery(
         words=tuple(terms.words),
         prefix=prefix,
         phrases=tuple(terms.phrases),
-        literals=tuple(terms.literals),
+        links=tuple(terms.links),
         entities=tuple(terms.entities),
         not_words=tuple(terms.not_words),
-        not_literals=tuple(terms.not_literals),
         not_entities=tuple(terms.not_entities),
         nothing=bool(text.strip()) and terms.empty and prefix is None,
     )
@@ -123,23 +116,25 @@ class _Terms:
     def __init__(self) -> None:
         self.words: list[str] = []
         self.phrases: list[str] = []
-        self.literals: list[str] = []
+        self.links: list[str] = []
         self.entities: list[EntityTerm] = []
         self.not_words: list[str] = []
-        self.not_literals: list[str] = []
         self.not_entities: list[str] = []
         self.starred = False
 
     @property
     def empty(self) -> bool:
-        found = (self.words, self.phrases, self.literals, self.entities)
-        excluded = (self.not_words, self.not_literals, self.not_entities)
-        return not any((*found, *excluded))
+        found = (self.words, self.phrases, self.links, self.entities, self.not_words, self.not_entities)
+        return not any(found)
 
     def take_word(self, raw: str) -> bool:
         """True where it became the last of the plain words."""
         negated = raw.startswith("-") and len(raw) > 1
         token = raw[1:] if negated else raw
+        link = link_term(token.strip(_AROUND))
+        if link is not None and re.search(r"[/?#]", link):
+            (self.not_words if negated else self.links).append(link)
+            return False
         entity = _entity(token)
         if entity is not None:
             if negated:
@@ -148,12 +143,7 @@ class _Terms:
                 self.entities.append(entity)
             return False
         word = token.strip(_EDGES + _SIGILS + "-_")
-        if not word:
-            return False
-        if is_literal(word):
-            (self.not_literals if negated else self.literals).append(word)
-            return False
-        if not any(character.isalnum() for character in word):
+        if not chain(word):
             return False
         if negated:
             self.not_words.append(word)
@@ -170,19 +160,12 @@ class _Terms:
                 self.not_entities.append(entity.key)
             elif entity is not None:
                 self.entities.append(entity)
-        elif is_literal(phrase):
-            (self.not_literals if negated else self.literals).append(phrase)
-        elif any(character.isalnum() for character in phrase):
+        elif chain(phrase):
             (self.not_words if negated else self.phrases).append(phrase)
 
 
-def is_literal(text: str) -> bool:
-    """Whether full-text search would not find `text` inside a post: it has to be looked for as it stands."""
-    return bool(_UNSPACED.search(text)) or any(unicodedata.category(character) == "So" for character in text)
-
-
 def _entity(token: str) -> EntityTerm | None:
-    bare = token.strip("\"'.,;:!?()[]{}<>")
+    bare = token.strip(_AROUND)
     if not (bare[:1] in _SIGILS or _KIND.match(bare) or _DOMAIN.fullmatch(bare)):
         return None
     try:

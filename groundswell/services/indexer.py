@@ -166,7 +166,7 @@ class Indexer:
         gone = [item.pk for item in chunk.newest if item.post is None]
         if kept:
             points = [
-                VectorPoint(item.pk, vector, payload_of(item.post))
+                VectorPoint(item.pk, vector, payload_of(item.pk, item.post, item.fingerprint))
                 for item, vector in zip(kept, chunk.vectors, strict=True)
                 if item.post is not None
             ]
@@ -221,9 +221,10 @@ async def _first_of(under_way: dict[asyncio.Task[None], frozenset[int]]) -> None
         task.result()
 
 
-def payload_of(post: Post) -> dict[str, object]:
+def payload_of(pk: int, post: Post, fingerprint: int | None) -> dict[str, object]:
     """What the index keeps beside a vector: exactly what searches filter by."""
     payload: dict[str, object] = {
+        "pk": pk,
         "entities": list(post.entities),
         "author": post.author,
         "source": post.source,
@@ -231,6 +232,8 @@ def payload_of(post: Post) -> dict[str, object]:
     }
     if post.lang is not None:
         payload["lang"] = post.lang
+    if fingerprint is not None:
+        payload["fingerprint"] = fingerprint
     return payload
 
 

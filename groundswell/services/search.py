@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import msgspec
 
-from groundswell.core.fusion import Fused, fuse
+from groundswell.core.highlights import highlights
+from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.queries import ParsedQuery, parse_query
-from groundswell.errors import EmbeddingUnavailable, StoreUnavailable, VectorIndexUnavailable
+from groundswell.errors import (
+    EmbeddingUnavailable,
+    NotFound,
+    StoreUnavailable,
+    VectorIndexUnavailable,
+)
 from groundswell.metrics import Metrics
 from groundswell.ports import (
     Clock,
@@ -24,18 +30,29 @@ from groundswell.ports import (
     SearchAnswer,
     SearchFilters,
     SearchHit,
+    SearchPlace,
+    StoredPost,
+    Traits,
     Vector,
     VectorIndex,
+    Within,
 )
+from groundswell.services.ranking import Entry, Question, Ranking, Rankings, rank
 
 LEG_DEPTH = 200
-"""Candidates asked of each leg, at the least."""
+"""Candidates asked of each leg for the first pages."""
 MAX_DEPTH = 1_000
-"""Nothing deeper is fused: listings by time are the way to read everything."""
+"""And for those that go on. Nothing deeper is fused: listings by time are the way to read everything."""
+ENOUGH_TEXTS = 50
+"""Different texts that make a ranking worth its name."""
+ROUNDS = 4
+"""How often the legs are asked, at most, to get behind the copies of a few texts."""
+MAX_CROWD = 64
+"""Texts that are left out of the next round."""
 MIN_SIMILARITY = 0.25
 """Cosine below which a post has nothing to do with the query; the nearest of an index are always found, however far."""
 RECENCY_WEIGHT = 0.25
-"""What being the newest adds, where a first place of a leg adds 1."""
+"""What being new adds, where a first place of a leg adds 1."""
 QUERY_VECTORS_KEPT = 256
 
 
@@ -61,36 +78,131 @@ class SearchService:
         self._min_similarity = min_similarity
         self._recency_weight = recency_weight
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
+        self._rankings = Rankings()
 
-    async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
-        """At most `limit` fused hits from rank `offset` on. A query without terms lists the newest posts.
+    async def search(
+        self,
+        query: str,
+        filters: SearchFilters,
+        limit: int,
+        *,
+        like: str | None = None,
+        after: SearchPlace | None = None,
+    ) -> SearchAnswer:
+        """At most `limit` fused hits. A query without terms lists the newest posts; one post stands for its copies.
 
         `degraded` names `embeddings` (no model), `vector-index` (not there, or not answering) or `lexical`.
 
+        Pages are parts of one ranking, made for the first of them and remembered. Where it is not (another process
+        answers, or many have searched since), it is made again of the posts that were stored then.
+
         Raises:
             StoreUnavailable: Postgres, which holds the posts themselves, cannot be reached.
+            NotFound: there is no post `like`.
         """
-        parsed = parse_query(query)
-        depth = min(MAX_DEPTH, max(LEG_DEPTH, offset + limit))
-        if offset >= MAX_DEPTH or limit <= 0 or parsed.nothing:
+        question = Question("" if like is not None else query, like, filters)
+        asked = await self._ask(question)
+        if limit <= 0 or asked.parsed.nothing:
             return SearchAnswer(hits=[], legs=[], degraded=[])
-        lexical, semantic = await asyncio.gather(
-            self._timed("lexical", self._lexical_leg(query, filters, depth)),
-            self._timed("semantic", self._semantic_leg(parsed, filters, depth)),
-        )
-        legs = {name: leg.hits for name, leg in (("lexical", lexical), ("semantic", semantic)) if leg.ran}
-        if lexical.failure is not None and not semantic.ran:
-            raise lexical.failure
-        rankings = {name: [hit.pk for hit in hits] for name, hits in legs.items()}
-        by_age = sorted({pk for ranking in rankings.values() for pk in ranking}, reverse=True)
-        # Without terms the lexical order is the order of time already.
-        weight = self._recency_weight if parsed.has_terms else 0.0
-        fused = fuse(rankings, newest_first=by_age, recency_weight=weight)
+        place = after or SearchPlace(*await self._lexical.horizon(), 0)
+        ranking = self._rankings.get(question, place.up_to_pk, place.as_of)
+        if ranking is None:
+            ranking = await self._rank(asked, filters, place, LEG_DEPTH, [])
+            self._rankings.keep(question, place.up_to_pk, place.as_of, ranking)
+        hits: list[SearchHit] = []
+        position = place.position
+        while len(hits) < limit:
+            if position >= len(ranking.entries):
+                if ranking.complete:
+                    break
+                deeper = await self._rank(asked, filters, place, MAX_DEPTH, ranking.entries)
+                if not ranking.complete:  # another page of it may have come here first
+                    ranking.entries += deeper.entries
+                    ranking.complete = True
+                continue
+            some = ranking.entries[position : position + limit - len(hits)]
+            position += len(some)
+            hits += await self._shown(some, asked, filters, place)
+        more = position < len(ranking.entries) or not ranking.complete
         return SearchAnswer(
-            hits=await self._page(fused, parsed, limit, offset),
-            legs=list(legs),
-            degraded=[*lexical.degraded, *semantic.degraded],
+            hits=hits,
+            legs=ranking.legs,
+            degraded=ranking.degraded,
+            next=msgspec.structs.replace(place, position=position) if more and len(hits) == limit else None,
         )
+
+    async def _ask(self, question: Question) -> _Asked:
+        """Raises `NotFound`."""
+        if question.like is None:
+            return _Asked(parse_query(question.query))
+        found = await self._lexical.post_by_id(question.like)
+        if found is None:
+            raise NotFound(
+                "There is no such post to find similar ones to: it was never seen, was deleted, or is archived."
+            )
+        return _Asked(ParsedQuery(), found)
+
+    async def _rank(
+        self, asked: _Asked, filters: SearchFilters, place: SearchPlace, depth: int, before: list[Entry]
+    ) -> Ranking:
+        """The fused ranking of both legs, without what `before` holds.
+
+        Where copies of a few texts fill a leg, it is asked again without them.
+        """
+        within = Within(
+            # The first page needs no such condition: what is stored while it is made is left out below.
+            up_to_pk=place.up_to_pk if place.position else None,
+            entities=asked.parsed.required_entities,
+            not_entities=asked.parsed.not_entities,
+        )
+        legs: dict[str, _Leg] = {}
+        traits: dict[int, Traits] = {}
+        entries: list[Entry] = []
+        for _ in range(ROUNDS):
+            found = await self._both_legs(asked, filters, depth, within, [n for n, leg in legs.items() if not leg.full])
+            for name, leg in found.items():
+                leg.hits = [hit for hit in leg.hits if hit.pk <= place.up_to_pk and hit.pk != asked.pk]
+                known = legs.setdefault(name, leg)
+                if known is not leg:
+                    seen = {hit.pk for hit in known.hits}
+                    known.hits += [hit for hit in leg.hits if hit.pk not in seen]
+                    known.full = leg.full
+            new = {hit.pk for leg in legs.values() for hit in leg.hits} - traits.keys()
+            traits.update(await self._lexical.traits(sorted(new)))
+            entries = rank(
+                {name: leg.hits for name, leg in legs.items() if leg.ran},
+                traits,
+                place.as_of,
+                # Without terms the lexical order is the order of time already.
+                recency_weight=self._recency_weight if asked.ranks else 0.0,
+                before=before,
+                not_like=asked.fingerprint,
+            )
+            crowd = [entry.fingerprint for entry in entries if entry.copies]
+            if not crowd or len(entries) >= ENOUGH_TEXTS or not any(leg.full for leg in legs.values()):
+                break
+            within = msgspec.structs.replace(within, not_fingerprints=(*within.not_fingerprints, *crowd)[:MAX_CROWD])
+        return Ranking(
+            entries,
+            legs=[name for name, leg in legs.items() if leg.ran],
+            degraded=[word for leg in legs.values() for word in leg.degraded],
+            complete=depth >= MAX_DEPTH or not any(leg.full for leg in legs.values()),
+        )
+
+    async def _both_legs(
+        self, asked: _Asked, filters: SearchFilters, depth: int, within: Within, without: list[str]
+    ) -> dict[str, _Leg]:
+        """Raises `StoreUnavailable` where neither runs and Postgres is why."""
+        legs: dict[str, Awaitable[_Leg]] = {}
+        if "lexical" not in without:
+            legs["lexical"] = self._timed("lexical", self._lexical_leg(asked, filters, depth, within))
+        if "semantic" not in without:
+            legs["semantic"] = self._timed("semantic", self._semantic_leg(asked, filters, depth, within))
+        found = dict(zip(legs, await asyncio.gather(*legs.values()), strict=True))
+        failure = found["lexical"].failure if "lexical" in found else None
+        if failure is not None and not ("semantic" in found and found["semantic"].ran):
+            raise failure
+        return found
 
     async def _timed(self, name: str, leg: Awaitable[_Leg]) -> _Leg:
         started = self._clock.monotonic()
@@ -99,29 +211,32 @@ class SearchService:
             self._metrics.observe("search_seconds", self._clock.monotonic() - started, label=name)
         return result
 
-    async def _lexical_leg(self, query: str, filters: SearchFilters, depth: int) -> _Leg:
+    async def _lexical_leg(self, asked: _Asked, filters: SearchFilters, depth: int, within: Within) -> _Leg:
         try:
-            return _Leg(await self._lexical.lexical(query, filters, depth), ran=True)
+            if asked.post is not None:
+                hits = await self._lexical.related(asked.post.post, filters, depth, within)
+            else:
+                hits = await self._lexical.lexical(asked.parsed, filters, depth, within)
         except StoreUnavailable as error:
             return _Leg(degraded=["lexical"], failure=error)
+        return _Leg(hits, ran=True, full=len(hits) >= depth)
 
-    async def _semantic_leg(self, parsed: ParsedQuery, filters: SearchFilters, depth: int) -> _Leg:
-        if not parsed.has_terms:
+    async def _semantic_leg(self, asked: _Asked, filters: SearchFilters, depth: int, within: Within) -> _Leg:
+        if not asked.ranks:
             return _Leg()
         if self._embedder is None:
             return _Leg(degraded=["embeddings"])
         if self._index is None:
             return _Leg(degraded=["vector-index"])
-        if filters.entity is None and parsed.required_entity is not None:
-            filters = msgspec.structs.replace(filters, entity=parsed.required_entity)
         try:
-            vector = await self._query_vector(self._embedder, parsed.meaning)
-            hits = await self._index.search(vector, filters, depth)
+            vector = await self._query_vector(self._embedder, asked.meaning)
+            hits = await self._index.search(vector, filters, depth, within)
         except EmbeddingUnavailable:
             return _Leg(degraded=["embeddings"])
         except VectorIndexUnavailable:
             return _Leg(degraded=["vector-index"])
-        return _Leg([hit for hit in hits if hit.score >= self._min_similarity], ran=True)
+        near = [hit for hit in hits if hit.score >= self._min_similarity]
+        return _Leg(near, ran=True, full=len(near) >= depth)
 
     async def _query_vector(self, embedder: Embedder, text: str) -> Vector:
         """Embedded in a thread, and remembered: people page through one query, and many ask the same."""
@@ -134,24 +249,57 @@ class SearchService:
         self._vectors.move_to_end(text)
         return known
 
-    async def _page(self, fused: list[Fused], parsed: ParsedQuery, limit: int, offset: int) -> list[SearchHit]:
-        """Skips posts that are gone since, or that the query excludes, so that pages are full and never overlap."""
-        hits: list[SearchHit] = []
-        wanted = min(offset + limit, MAX_DEPTH)
-        position = 0
-        while len(hits) < wanted and position < len(fused):
-            some = fused[position : position + wanted - len(hits)]
-            position += len(some)
-            posts = await self._lexical.posts_by_pk([entry.key for entry in some])
-            for entry in some:
-                post = posts.get(entry.key)
-                if post is not None and not parsed.excludes(post):
-                    hits.append(SearchHit(entry.key, post, entry.score, entry.ranks))
-        return hits[offset:]
+    async def _shown(
+        self, entries: Sequence[Entry], asked: _Asked, filters: SearchFilters, place: SearchPlace
+    ) -> list[SearchHit]:
+        """Without posts that are gone since, or that the query excludes."""
+        posts, copies = await asyncio.gather(
+            self._lexical.posts_by_pk([entry.fused.key for entry in entries]),
+            self._lexical.copies([entry.fingerprint for entry in entries], filters, Within(up_to_pk=place.up_to_pk)),
+        )
+        return [
+            SearchHit(
+                pk=entry.fused.key,
+                post=post,
+                score=entry.fused.score,
+                ranks=entry.fused.ranks,
+                parts=entry.fused.parts,
+                highlights=tuple(highlights(post, asked.parsed)),
+                similar=max(copies.get(entry.fingerprint, 1) - 1, entry.copies) + entry.near,
+            )
+            for entry in entries
+            if (post := posts.get(entry.fused.key)) is not None and not asked.parsed.excludes(post)
+        ]
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    """The question, taken apart: a query, or the post that others are to be like."""
+
+    parsed: ParsedQuery
+    post: StoredPost | None = None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether there is anything to rank by but time."""
+        return self.post is not None or self.parsed.has_terms
+
+    @property
+    def meaning(self) -> str:
+        return self.parsed.meaning if self.post is None else self.post.post.text
+
+    @property
+    def fingerprint(self) -> int | None:
+        return None if self.post is None else fingerprint(self.post.post.text)
+
+    @property
+    def pk(self) -> int | None:
+        return None if self.post is None else self.post.pk
 
 
 class _Leg(msgspec.Struct):
     hits: list[Hit] = []
     ran: bool = False
+    full: bool = False
+    """Whether it gave as many as it was asked for, so that there may be more."""
     degraded: list[str] = []
     failure: StoreUnavailable | None = None

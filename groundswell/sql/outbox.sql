@@ -4,7 +4,7 @@
 -- The oldest items first, with the post as it is now.
 SELECT o.id, o.post_pk, o.op, p.id, p.source, p.author, p.text, p.lang,
        (extract(epoch FROM p.created_at) * 1000000)::bigint, (extract(epoch FROM p.event_time) * 1000000)::bigint,
-       p.rev, p.entities, p.reply_to, p.quote_of
+       p.rev, p.entities, p.reply_to, p.quote_of, p.fingerprint
 FROM (SELECT * FROM outbox WHERE id > %(after)s ORDER BY id LIMIT %(limit)s) o
 LEFT JOIN posts p ON p.pk = o.post_pk
 ORDER BY o.id

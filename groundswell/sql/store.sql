@@ -11,16 +11,20 @@ RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint
 WITH incoming AS (
     SELECT * FROM unnest(
         %(id)b::text[], %(author)b::text[], %(text)b::text[], %(lang)b::text[], %(created_at)b::bigint[],
-        %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[], %(reply_to)b::text[], %(quote_of)b::text[]
+        %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[], %(reply_to)b::text[], %(quote_of)b::text[],
+        %(search)b::text[], %(fingerprint)b::bigint[]
     ) WITH ORDINALITY
-    AS t (id, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, position)
+    AS t (id, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search, fingerprint,
+          position)
 ), timed AS (
     SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
 ), stored AS (
-    INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of)
+    INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+                       search, fingerprint)
     SELECT i.id, %(source)s, i.author, i.text, i.lang,
            timestamptz 'epoch' + i.created_at * interval '1 microsecond',
-           i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of
+           i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of,
+           i.search::tsvector, i.fingerprint
     FROM timed i
     WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
       AND NOT EXISTS (SELECT 1 FROM author_tombstones a
@@ -44,14 +48,14 @@ FOR UPDATE OF p
 WITH incoming AS (
     SELECT * FROM unnest(
         %(pk)b::bigint[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
-        %(reply_to)b::text[], %(quote_of)b::text[]
-    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of)
+        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
+    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of, search, fingerprint)
 ), queued AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM incoming
 )
 UPDATE posts p
 SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
-    reply_to = i.reply_to, quote_of = i.quote_of
+    reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint
 FROM incoming i WHERE p.pk = i.pk
 
 -- name: delete_posts

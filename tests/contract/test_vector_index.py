@@ -13,7 +13,7 @@ import pytest
 from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.errors import VectorIndexUnavailable
-from groundswell.ports import SearchFilters, Space, Vector, VectorPoint, Vectors
+from groundswell.ports import SearchFilters, Space, Vector, VectorPoint, Vectors, Within
 
 SPACE = Space("toy-4", 4)
 OTHER = Space("toy-3", 3)
@@ -124,6 +124,43 @@ def test_filters_are_combined_with_and_and_times_include_since_but_not_until(
     ]
     bench.run(bench.index.upsert(points))
     assert set(found(bench, [1, 0, 0, 0], filters)) == expected
+
+
+@pytest.mark.parametrize(
+    ("within", "expected"),
+    [
+        (Within(), {1, 2, 3}),
+        (Within(up_to_pk=2), {1, 2}),
+        (Within(entities=("ticker:BTC", "hashtag:x")), {3}),
+        (Within(not_entities=("hashtag:x", "ticker:ETH")), {1}),
+        (Within(not_fingerprints=(-5, 7)), {3}),
+        (Within(up_to_pk=2, entities=("ticker:BTC",), not_fingerprints=(7,)), {1}),
+    ],
+)
+def test_a_search_is_narrowed_down_inside_the_index(bench: Bench, within: Within, expected: set[int]) -> None:
+    points = [
+        point(1, 1, 0, 0, 0, pk=1, entities=["ticker:BTC"], fingerprint=-5),
+        point(2, 1, 0, 0, 0, pk=2, entities=["ticker:ETH"], fingerprint=7),
+        point(3, 1, 0, 0, 0, pk=3, entities=["ticker:BTC", "hashtag:x"], fingerprint=2**62 + 1),
+    ]
+    bench.run(bench.index.upsert(points))
+    hits = bench.run(bench.index.search(toward(1, 0, 0, 0), NO_FILTERS, 10, within))
+    assert {hit.pk for hit in hits} == expected
+
+
+def test_points_of_an_earlier_release_pass_what_excludes(bench: Bench) -> None:
+    bench.run(bench.index.upsert([point(1, 1, 0, 0, 0)]))
+    within = Within(up_to_pk=5, not_entities=("ticker:BTC",), not_fingerprints=(7,))
+    hits = bench.run(bench.index.search(toward(1, 0, 0, 0), NO_FILTERS, 10, within))
+    assert [hit.pk for hit in hits] == [1]
+
+
+def test_what_is_older_than_an_instant_is_removed_and_nothing_else(bench: Bench) -> None:
+    bench.run(bench.index.upsert([point(pk, 1, 0, 0, 0, event_time=T0 + pk) for pk in range(1, 6)]))
+    bench.run(bench.index.delete_before(T0 + 3))
+    assert set(found(bench, [1, 0, 0, 0])) == {3, 4, 5}
+    bench.run(bench.index.delete_before(T0))
+    assert bench.run(bench.index.count()) == 3
 
 
 def test_spaces_never_mix(bench: Bench) -> None:

@@ -66,7 +66,6 @@ MALFORMED = (
     ("/v1/posts/at%00x", "path", "NUL"),
     ("/v1/posts/%ff", "url", "UTF-8"),
     ("/v1/search", "q", "missing"),
-    ("/v1/search?q=", "q", "at least 1"),
     ("/v1/search?q=x&explain=maybe", "explain", "true or false"),
     ("/v1/momentum?min_score=nan", "min_score", "number"),
     ("/v1/momentum?min_score=2", "min_score", "less than or equal to 1"),
@@ -215,7 +214,7 @@ def test_a_schema_that_is_too_old_is_not_ready_and_says_what_to_do(url: str) -> 
 
 def test_an_unforeseen_failure_tells_nothing_of_its_inside(url: str) -> None:
     class Broken:
-        async def search(self, query: str, filters: SearchFilters, limit: int, offset: int = 0) -> SearchAnswer:
+        async def search(self, query: str, filters: SearchFilters, limit: int, **more: object) -> SearchAnswer:
             raise ZeroDivisionError("secret inside")
 
     async def run() -> None:

@@ -125,14 +125,63 @@ def test_an_unchanged_answer_is_not_sent_twice(url: str) -> None:
 
 def test_search_pages_on_and_says_what_took_part(url: str) -> None:
     async def scenario(world: World) -> None:
-        first = await world.get("/v1/search", q="moon", limit=5, explain="true")
+        first = await world.get("/v1/search", q="moon", limit=1, explain="true")
         assert first["legs"] == ["lexical"]
         assert first["degraded"] == ["embeddings"]
-        assert [hit["ranks"]["lexical"] for hit in first["data"]] == [1, 2, 3, 4, 5]
-        second = await world.get("/v1/search", q="moon", limit=5, cursor=first["next_cursor"])
-        assert "ranks" not in second["data"][0]
-        assert second["data"][0]["post"]["id"] == post_id(POSTS - 6)
-        assert (await world.get("/v1/search", q="moon", cursor="ffff"))["data"] == []
+        (hit,) = first["data"]
+        assert hit["ranks"] == {"lexical": 1}
+        assert hit["score"] == pytest.approx(sum(hit["parts"].values()))
+        assert hit["similar"] > 0
+        assert [hit["post"]["text"][start:end].lower() for start, end in hit["highlights"]][:1] == ["moon"]
+        newest = await world.get("/v1/search", q="", limit=2)
+        assert "ranks" not in newest["data"][0]
+        assert newest["data"][0]["post"]["id"] == post_id(POSTS - 1)
+        second = await world.get("/v1/search", q="", limit=2, cursor=newest["next_cursor"])
+        assert second["data"][0]["post"]["id"] == post_id(POSTS - 3)
+
+    in_world(url, scenario)
+
+
+def test_search_finds_what_is_about_the_same_as_a_post(url: str) -> None:
+    async def scenario(world: World) -> None:
+        found = await world.get(f"/v1/posts/{quote(post_id(0), safe='')}/similar")
+        assert found["data"]
+        assert post_id(0) not in [hit["post"]["id"] for hit in found["data"]]
+        problem(await world.client.get("/v1/posts/at://nobody/x/y/similar"), 404)
+
+    in_world(url, scenario)
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        "",
+        "   ",
+        "x" * 10_000,
+        "word " * 2_000,
+        "🎉🎉",
+        "مرحبا بالعالم",
+        "\u202eمرحبا\u202c",
+        "a\tb\n\x07\x1b[31m",
+        "&|!'\\",
+    ],
+)
+def test_any_query_is_answered(url: str, q: str) -> None:
+    async def scenario(world: World) -> None:
+        answer = await world.get("/v1/search", q=q)
+        assert answer["next_cursor"] is None or answer["data"]
+
+    in_world(url, scenario)
+
+
+def test_what_a_search_cannot_mean_is_said_with_the_field_at_fault(url: str) -> None:
+    async def scenario(world: World) -> None:
+        for parameters, field in (
+            ({"q": "x" * 10_001}, "q"),
+            ({"q": "moon", "languge": "en"}, "languge"),
+            ({"q": "moon", "cursor": "ffff"}, "cursor"),
+        ):
+            problem(await world.client.get("/v1/search", params=parameters), 400, field=field)
 
     in_world(url, scenario)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.core.fusion import fuse
+from groundswell.core.fusion import freshness, fuse
 
 RANKINGS = st.dictionaries(
     st.sampled_from(["lexical", "semantic"]), st.lists(st.integers(0, 50), unique=True), max_size=2
@@ -27,9 +27,15 @@ def test_equals_are_ordered_by_what_was_stored_later() -> None:
 
 
 def test_recency_breaks_near_ties_and_brings_in_nothing_of_its_own() -> None:
-    fused = fuse({"lexical": [1, 2]}, newest_first=[99, 2, 1], recency_weight=1.5)
+    fused = fuse({"lexical": [1, 2]}, freshness={99: 1.0, 2: 1.0, 1: 0.5}, recency_weight=0.25)
     assert [entry.key for entry in fused] == [2, 1]
     assert fused[0].ranks == {"lexical": 2}
+    assert fused[0].parts == {"lexical": 1 / 62, "recency": 0.25 / 61}
+
+
+def test_a_post_is_half_as_fresh_after_each_half_life() -> None:
+    assert [freshness(age, 60) for age in (-5, 0, 60, 120)] == [1, 1, 0.5, 0.25]
+    assert freshness(10**12, 60) < 1e-9
 
 
 def test_a_key_named_twice_by_one_leg_counts_once_at_its_better_rank() -> None:
@@ -38,11 +44,12 @@ def test_a_key_named_twice_by_one_leg_counts_once_at_its_better_rank() -> None:
 
 @given(RANKINGS)
 def test_the_fusion_holds_every_key_once_best_first(rankings: dict[str, list[int]]) -> None:
-    fused = fuse(rankings, newest_first=sorted({k for r in rankings.values() for k in r}), recency_weight=0.25)
+    fused = fuse(rankings, freshness={7: 1.0, 8: 0.1}, recency_weight=0.25)
     keys = [entry.key for entry in fused]
     assert sorted(keys) == sorted({key for ranking in rankings.values() for key in ranking})
     scores = [entry.score for entry in fused]
     assert scores == sorted(scores, reverse=True)
+    assert all(entry.score == sum(entry.parts.values()) for entry in fused)
 
 
 @given(st.lists(st.integers(0, 50), unique=True))

@@ -28,9 +28,11 @@ def test_a_score_cursor_names_the_place_it_was_made_for(score: float, name: str)
     assert paging.decode_score_cursor(paging.encode_score_cursor(score, name)) == (score, name)
 
 
-@given(st.integers(0, 0xFFFF))
-def test_an_offset_cursor_names_the_place_it_was_made_for(offset: int) -> None:
-    assert paging.decode_offset_cursor(paging.encode_offset_cursor(offset)) == offset
+@given(NUMBERS, INSTANTS, st.integers(0, 0xFFFF))
+def test_a_search_cursor_names_the_place_it_was_made_for(up_to: int, as_of: int, position: int) -> None:
+    cursor = paging.encode_search_cursor(up_to, as_of, position)
+    assert re.fullmatch(paging.SEARCH_CURSOR, cursor)
+    assert paging.decode_search_cursor(cursor) == (up_to, as_of, position)
 
 
 @given(st.from_regex(paging.TIME_CURSOR, fullmatch=True))
@@ -53,7 +55,7 @@ def test_what_is_no_cursor_is_said_to_be_none(text: str) -> None:
     for pattern, decode in (
         (paging.TIME_CURSOR, paging.decode_time_cursor),
         (paging.SCORE_CURSOR, paging.decode_score_cursor),
-        (paging.OFFSET_CURSOR, paging.decode_offset_cursor),
+        (paging.SEARCH_CURSOR, paging.decode_search_cursor),
     ):
         if not re.fullmatch(pattern, text.lower()):
             with pytest.raises(paging.BadCursor):

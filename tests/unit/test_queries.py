@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from groundswell.core.posts import Post
 from groundswell.core.queries import ParsedQuery, parse_query
+from groundswell.core.terms import chain
 
 
 def post(text: str, *entities: str) -> Post:
@@ -41,7 +42,7 @@ def test_a_minus_excludes_words_phrases_and_entities() -> None:
         ('name:"New York"', "name:New York"),
         ("@Alice.example", "mention:alice.example"),
         ("www.Example.com", "domain:example.com"),
-        ("https://example.com/a?b=c", "domain:example.com"),
+        ("https://example.com/", "domain:example.com"),
     ],
 )
 def test_entities_are_read_as_people_write_them(text: str, key: str) -> None:
@@ -53,13 +54,19 @@ def test_entities_are_read_as_people_write_them(text: str, key: str) -> None:
 def test_only_what_a_text_may_say_without_linking_it_is_looked_for_in_texts_too() -> None:
     assert parse_query("$BTC").entities[0].text is None
     assert parse_query("@alice.example").entities[0].text == "alice.example"
-    assert parse_query("$BTC example.com").required_entity == "ticker:BTC"
-    assert parse_query("example.com").required_entity is None
+    assert parse_query("$BTC #kcon example.com").required_entities == ("ticker:BTC", "hashtag:kcon")
+    assert parse_query("example.com").required_entities == ()
 
 
-def test_emoji_and_scripts_without_spaces_are_looked_for_as_they_stand() -> None:
-    assert parse_query("東京タワー 🎉").literals == ("東京タワー", "🎉")
+def test_a_link_with_a_path_is_looked_for_as_a_whole() -> None:
+    assert parse_query("https://www.Example.com/a?b=c") == ParsedQuery(links=("example.com/a?b=c",))
+    assert parse_query("fed -example.com/a ") == ParsedQuery(words=("fed",), not_words=("example.com/a",))
+
+
+def test_words_of_any_script_and_emoji_are_words() -> None:
+    assert parse_query("東京タワー 🎉") == ParsedQuery(words=("東京タワー", "🎉"))
     assert parse_query("한국어 привет مرحبا ").words == ("한국어", "привет", "مرحبا")
+    assert parse_query("समाचार").prefix == "समाचार"
 
 
 @pytest.mark.parametrize("text", ["&|!", "-", '"', '""', "* ( )", "\0", "\ud800", "::"])
@@ -81,9 +88,8 @@ def test_what_is_embedded_leaves_out_what_is_excluded() -> None:
 def test_every_text_is_a_query(text: str) -> None:
     parsed = parse_query(text)
     assert parsed.nothing <= bool(text.strip())
-    assert parsed.prefix is None or parsed.prefix.isalnum()
-    assert all(any(c.isalnum() for c in word) for word in parsed.words)
-    everything = " ".join([*parsed.words, *parsed.phrases, *parsed.literals, *parsed.not_words])
+    assert all(chain(word) for word in (*parsed.words, *parsed.phrases, *filter(None, [parsed.prefix])))
+    everything = " ".join([*parsed.words, *parsed.phrases, *parsed.links, *parsed.not_words])
     assert "\0" not in everything
     assert parsed.excludes(post(text.replace("\ud800", ""))) in {True, False}
 

@@ -51,19 +51,40 @@ describe("a post's text", () => {
   test("is the same text again when its segments are joined, whatever is in it", () => {
     const texts = ["", "<b>$BTC</b> & #a#b", "👩‍👩‍👧 $BTC$BTC ((( [a-z]+", "مرحبا $BTC مرحبا"];
     for (const text of texts) {
-      const parts = segments(text, [entity("ticker:BTC"), entity("name:(((")], ["btc", "("]);
+      const parts = segments(
+        text,
+        [entity("ticker:BTC"), entity("name:(((")],
+        [
+          [0, 2],
+          [3, 99],
+          [7, 7],
+        ],
+      );
       expect(parts.map((part) => part.text).join("")).toBe(text);
     }
   });
 
   test("marks what was searched for, inside links too", () => {
-    expect(segments("Bitcoin $BTC up", [entity("ticker:BTC")], ["btc", "UP"])).toEqual([
+    expect(
+      segments(
+        "Bitcoin $BTC up",
+        [entity("ticker:BTC")],
+        [
+          [9, 12],
+          [13, 15],
+        ],
+      ),
+    ).toEqual([
       { text: "Bitcoin " },
       { text: "$", entity: "ticker:BTC" },
       { text: "BTC", entity: "ticker:BTC", marked: true },
       { text: " " },
       { text: "up", marked: true },
     ]);
+  });
+
+  test("counts the places to mark as the API does, an emoji as one", () => {
+    expect(segments("🎉🎉 up", [], [[3, 5]])).toEqual([{ text: "🎉🎉 " }, { text: "up", marked: true }]);
   });
 });
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
 from functions.api.answers import STEADY_MAX_AGE_S, json_answer, list_answer
-from functions.api.parameters import PRINTABLE, Limit, PostFilters, accepts, parse_cursor
+from functions.api.parameters import Limit, PostFilters, PostId, accepts, parse_cursor
 from functions.api.services import Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
@@ -46,15 +46,7 @@ async def list_posts(
 async def read_post(
     request: Request,
     api: Given,
-    id: Annotated[
-        str,
-        Path(
-            description="The post's id, as it is or URL-encoded.",
-            max_length=1024,
-            pattern=PRINTABLE,
-            examples=["at://did:plc:abc/app.bsky.feed.post/3k"],
-        ),
-    ],
+    id: PostId,
 ) -> Response:
     """One post by its id."""
     found = await api.services.reads.post(id)

@@ -1,24 +1,30 @@
-"""`/v1/search`: posts by words and by meaning."""
+"""`/v1/search` and `/v1/posts/{id}/similar`: posts by words and by meaning."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
 from functions.api.answers import list_answer
-from functions.api.parameters import PRINTABLE, Limit, PostFilters, YesNo, accepts, parse_cursor
+from functions.api.parameters import Limit, PostFilters, PostId, YesNo, accepts, parse_cursor
 from functions.api.services import Given
 from groundswell.core.frames import post_json
-from groundswell.core.paging import OFFSET_CURSOR, decode_offset_cursor, encode_offset_cursor
-from groundswell.ports import SearchAnswer, SearchHit
+from groundswell.core.paging import SEARCH_CURSOR, decode_search_cursor, encode_search_cursor
+from groundswell.ports import SearchAnswer, SearchHit, SearchPlace
 
 router = APIRouter(tags=["search"], dependencies=[Depends(accepts("application/json"))])
 
-DEEPEST_RANK = 1000
-"""Ranking further down means little and costs much."""
+MAX_QUERY_CHARACTERS = 10_000
+
+
+Cursor = Annotated[str | None, Query(pattern=SEARCH_CURSOR)]
+Explain = Annotated[
+    bool, Query(description="Say which leg ranked each hit where, and what that added to its score."), YesNo
+]
 
 
 @router.get("/v1/search", response_model=models.SearchList)
@@ -28,26 +34,53 @@ async def search(
     api: Given,
     filters: PostFilters,
     q: Annotated[
-        str, Query(description="What to look for, in any words.", min_length=1, max_length=500, pattern=PRINTABLE)
+        str,
+        Query(
+            description="What to look for, in any words; the newest posts where there are none.",
+            max_length=MAX_QUERY_CHARACTERS,
+            examples=['"rate cut" -crypto $BTC'],
+        ),
     ],
     limit: Limit = 20,
-    cursor: Annotated[str | None, Query(pattern=OFFSET_CURSOR)] = None,
-    explain: Annotated[bool, Query(description="Say which leg ranked each hit where."), YesNo] = False,
+    cursor: Cursor = None,
+    explain: Explain = False,
 ) -> Response:
-    """The best matches first, by words and by meaning together. `legs` and `degraded` say what took part."""
-    offset = parse_cursor(decode_offset_cursor, cursor) or 0
-    wanted = min(limit, DEEPEST_RANK - offset)
-    if wanted > 0 and q.strip():
-        found = await api.services.search.search(q, filters, wanted, offset)
-    else:
-        found = SearchAnswer(hits=[], legs=[], degraded=[])
+    """The best matches first, by words and by meaning together; one post stands for its copies.
+
+    `legs` and `degraded` say what took part. Pages do not shift while new posts arrive.
+    """
+    found = await api.services.search.search(q, filters, limit, after=_place(cursor))
+    return await _answer(request, api, found, explain=explain)
+
+
+@router.get("/v1/posts/{id:path}/similar", response_model=models.SearchList)
+async def similar(
+    *,
+    request: Request,
+    api: Given,
+    id: PostId,
+    filters: PostFilters,
+    limit: Limit = 20,
+    cursor: Cursor = None,
+    explain: Explain = False,
+) -> Response:
+    """What is about the same as a post: by its meaning, and by the entities it shares. Without its copies."""
+    found = await api.services.search.search("", filters, limit, like=id, after=_place(cursor))
+    return await _answer(request, api, found, explain=explain)
+
+
+def _place(cursor: str | None) -> SearchPlace | None:
+    """Raises `InvalidRequest`."""
+    place = parse_cursor(decode_search_cursor, cursor)
+    return None if place is None else SearchPlace(*place)
+
+
+async def _answer(request: Request, api: Given, found: SearchAnswer, *, explain: bool) -> Response:
     status, now = await api.condition.status(), await api.condition.now()
-    reached = offset + len(found.hits)
-    more = len(found.hits) == limit and reached < DEEPEST_RANK
     return list_answer(
         request,
         [_hit_json(hit, explain=explain) for hit in found.hits],
-        next_cursor=encode_offset_cursor(reached) if more else None,
+        next_cursor=None if found.next is None else encode_search_cursor(*msgspec.structs.astuple(found.next)),
         as_of=now,
         degraded=[*status.degraded, *found.degraded],
         legs=found.legs,
@@ -55,5 +88,5 @@ async def search(
 
 
 def _hit_json(hit: SearchHit, *, explain: bool) -> dict[str, Any]:
-    body = {"post": post_json(hit.post), "score": hit.score}
-    return {**body, "ranks": hit.ranks} if explain else body
+    body = {"post": post_json(hit.post), "score": hit.score, "similar": hit.similar, "highlights": hit.highlights}
+    return {**body, "ranks": hit.ranks, "parts": hit.parts} if explain else body

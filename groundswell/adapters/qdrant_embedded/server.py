@@ -117,7 +117,7 @@ class Routes:
                         for key, vector in collection.schema.vectors.items()
                     }
                 },
-                "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000},
+                "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 1_000_000},
                 "optimizer_config": {
                     "deleted_threshold": 0.2,
                     "vacuum_min_vector_number": 1_000,

@@ -34,9 +34,25 @@ class VectorParams(_Request):
     on_disk: bool | None = None
 
 
+class ScalarQuantization(_Request):
+    type: Literal["int8"]
+    quantile: float | None = None
+    always_ram: bool | None = None
+
+
+class Quantization(_Request):
+    """Taken and met: every vector is kept as one byte a dimension. Other kinds are refused."""
+
+    scalar: ScalarQuantization
+
+
 class CreateCollection(_Request):
+    """`hnsw_config` is taken for a server's sake: shards of this engine's size are looked through."""
+
     vectors: dict[str, VectorParams]
     on_disk_payload: bool | None = None
+    quantization_config: Quantization | None = None
+    hnsw_config: dict[str, int | bool | None] | None = None
 
 
 class DenseVector(_Request):
@@ -113,9 +129,18 @@ class DeletePoints(_Request):
     filter: Filter | None = None
 
 
+class QuantizationParams(_Request):
+    """Taken without effect: there are no other vectors here to rescore with."""
+
+    ignore: bool | None = None
+    rescore: bool | None = None
+    oversampling: float | None = None
+
+
 class SearchParams(_Request):
     hnsw_ef: int | None = None
     exact: bool = False
+    quantization: QuantizationParams | None = None
 
 
 class Nearest(_Request):

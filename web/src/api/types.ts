@@ -76,6 +76,10 @@ export interface EventsAnswer extends Page<unknown> {
 export interface SearchHit {
   post: Post;
   score: number;
+  /** Further posts that say the same. */
+  similar: number;
+  /** Where the text says what was asked for: start and end (exclusive), in Unicode code points. */
+  highlights: readonly (readonly [number, number])[];
   /** Leg to the rank it gave the post: why it is here. There when the search was asked to explain. */
   ranks: Record<string, number> | null;
 }

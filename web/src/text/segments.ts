@@ -19,15 +19,15 @@ const CANDIDATE =
 /**
  * Cut a post's text where it names one of its entities. Joined, the segments are the text again.
  *
- * @param words what a search looked for; occurrences are marked, case aside
+ * @param highlights what to mark: start and end (exclusive), counted in code points as the API counts
  */
 export function segments(
   text: string,
   entities: readonly NamedEntity[],
-  words: readonly string[] = [],
+  highlights: readonly (readonly [number, number])[] = [],
 ): Segment[] {
   const spans = entitySpans(text, entities);
-  const marks = words.length > 0 ? wordSpans(text, words) : [];
+  const marks = highlights.length > 0 ? codeUnitSpans(text, highlights) : [];
   const cuts = new Set([0, text.length]);
   for (const span of [...spans, ...marks]) {
     cuts.add(span.from);
@@ -79,6 +79,18 @@ function keysOf(candidate: string): string[] {
   if (first === "@") return [`mention:${rest.toLowerCase()}`];
   const host = candidate.replace(/^https?:\/\//iu, "").split("/")[0] ?? "";
   return [`domain:${host.toLowerCase().replace(/^www\./u, "")}`];
+}
+
+/** Code points to the code units that JavaScript slices by: an emoji is one of those and two of these. */
+function codeUnitSpans(text: string, spans: readonly (readonly [number, number])[]): Span[] {
+  const starts: number[] = [];
+  let unit = 0;
+  for (const character of text) {
+    starts.push(unit);
+    unit += character.length;
+  }
+  const at = (point: number) => starts[point] ?? text.length;
+  return spans.map(([from, to]) => ({ from: at(from), to: at(to) })).filter(({ from, to }) => from < to);
 }
 
 function wordSpans(text: string, words: readonly string[]): Span[] {

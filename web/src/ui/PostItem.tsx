@@ -12,15 +12,19 @@ const MOST_ELSEWHERE = 4;
 export function PostItem({
   post,
   nowMs,
-  words,
+  highlights,
+  similar,
   note,
 }: {
   post: Post;
   nowMs: number;
-  words?: readonly string[];
+  /** What a search found in the text. */
+  highlights?: readonly (readonly [number, number])[];
+  /** Further posts that say the same, for which this one stands. */
+  similar?: number;
   note?: string | undefined;
 }) {
-  const parts = useMemo(() => segments(post.text, post.entities, words), [post, words]);
+  const parts = useMemo(() => segments(post.text, post.entities, highlights), [post, highlights]);
   const linked = new Set(parts.map((part) => part.entity));
   const elsewhere = post.entities.filter((entity) => !linked.has(entity.key)).slice(0, MOST_ELSEWHERE);
   const time = (
@@ -46,6 +50,11 @@ export function PostItem({
         {post.lang !== null && (
           <span class="tag lang" title={languageName(post.lang)}>
             {post.lang}
+          </span>
+        )}
+        {similar !== undefined && similar > 0 && (
+          <span class="tag" title="Further posts that say the same, in these words or nearly">
+            {similar.toLocaleString()} similar
           </span>
         )}
         {note !== undefined && <span class="found-by">{note}</span>}

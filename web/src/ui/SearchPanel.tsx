@@ -26,7 +26,6 @@ export function SearchPanel({ app }: { app: App }) {
 }
 
 function Answer({ app, query, answer }: { app: App; query: string; answer: SearchAnswer }) {
-  const words = query.split(/\s+/u).filter((word) => word.length > 1);
   const nowMs = app.now.value;
   return (
     <>
@@ -47,7 +46,14 @@ function Answer({ app, query, answer }: { app: App; query: string; answer: Searc
       )}
       <div class="post-list">
         {answer.data.map((hit) => (
-          <PostItem key={hit.post.id} post={hit.post} nowMs={nowMs} words={words} note={foundBy(hit)} />
+          <PostItem
+            key={hit.post.id}
+            post={hit.post}
+            nowMs={nowMs}
+            highlights={hit.highlights}
+            similar={hit.similar}
+            note={foundBy(hit)}
+          />
         ))}
       </div>
     </>
