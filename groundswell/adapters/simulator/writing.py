@@ -75,6 +75,11 @@ class Keys(NamedTuple):
     """The twelve bits that chose the post's line."""
 
 
+def day_rhythm(hour: float) -> float:
+    """How the rate of an hour of the day (0 to 24, UTC) compares with the average of the day."""
+    return 1 + _RHYTHM_SWING * math.cos(2 * math.pi * (hour - _RHYTHM_PEAK_HOUR) / 24)
+
+
 class Writer:
     """Draws and writes the posts of a world. All methods are functions of the configuration and their arguments."""
 
@@ -176,8 +181,7 @@ class Writer:
         config = self._config
         rate = config.posts_per_second
         if config.daily_rhythm:
-            hour = second // 60 % 1440 / 60
-            rate *= 1 + _RHYTHM_SWING * math.cos(2 * math.pi * (hour - _RHYTHM_PEAK_HOUR) / 24)
+            rate *= day_rhythm(second // 60 % 1440 / 60)
         key = self.second_key(second)
         return int(rate * (0.8 + 0.4 * unit(mix(key + 1))) + unit(mix(key + 2)))
 

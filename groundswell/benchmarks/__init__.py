@@ -1,0 +1,1 @@
+"""Measurements that anyone can repeat on data of their own: what `groundswell bench` runs."""
