@@ -37,7 +37,7 @@ where Qdrant's defaults of 16 and 100 find 93% (decision 0020)."""
 SEARCH_EF = 256
 """Candidates that a graph index keeps in view."""
 OVERSAMPLING = 2.0
-"""Candidates that are rescored with whole vectors, for each one wanted: with one byte a dimension, that loses nothing."""
+"""Candidates rescored with whole vectors, for each one wanted: with one byte a dimension, that loses nothing."""
 MAX_CONNECTIONS = 16
 KEEP_ALIVE_S = 30.0
 """Shorter than servers keep an idle connection, so that no request meets one that is just being closed."""
