@@ -42,6 +42,7 @@ async def measure(seconds: float, warm_up: float, rate: float) -> None:
             feed = ("groundswell.adapters.simulator", "--port", "0", "--rate", f"{rate}")
             async with program(*feed, reads_line=True) as (simulator, address):
                 environment = {
+                    "GROUNDSWELL_DATA_DIR": str(data_dir / "relay"),
                     "GROUNDSWELL_DATABASE_URL": url,
                     "GROUNDSWELL_QDRANT_URL": qdrant_url,
                     "GROUNDSWELL_SOURCE": "jetstream",

@@ -31,6 +31,17 @@ class CrashPoint(Enum):
     MOVER_AFTER_RELEASE = "mover:after-release"
     """The posts have left Postgres; the next file is not begun."""
 
+    RELAY_AFTER_COMMIT = "relay:after-commit"
+    """Work is stored; whoever handed it over does not know yet."""
+    RELAY_SPOOL_WRITTEN = "relay:spool-written"
+    """A record is in a segment of the spool, and not synced to the disk."""
+    RELAY_SPOOL_SYNCED = "relay:spool-synced"
+    """A record of the spool is durable; whoever handed it over does not know yet."""
+    RELAY_DRAIN_STORED = "relay:drain-stored"
+    """Work from the spool is stored; the spool's position has not moved past it."""
+    RELAY_DRAIN_MOVED = "relay:drain-moved"
+    """The spool's position has moved; a segment that is drained by that is still there."""
+
     @property
     def service(self) -> str:
         """Which service reaches it: `mover`, `relay`, ..."""

@@ -28,6 +28,7 @@ import zstandard
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.core.posts import Micros
 from groundswell.core.spool import HEADER_BYTES, Record, Scan, encode_record, scan
+from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import DataDirectoryError
 from groundswell.ports import Batch, ResumePoint, Spooled, SpoolFull, SpoolItem
 
@@ -156,7 +157,9 @@ class DiskSpool:
             segment, descriptor = self._active or self._begin_segment()
             record = encode_record(payload, items, segment.salt)
             _write_whole(descriptor, record, segment.end)
+            reach(CrashPoint.RELAY_SPOOL_WRITTEN)
             _sync(descriptor)
+            reach(CrashPoint.RELAY_SPOOL_SYNCED)
         except OSError as error:
             # What the file holds behind the last acknowledged record is not known now: never write there again.
             self._retire_active()
@@ -244,6 +247,7 @@ class DiskSpool:
         os.pwrite(self._position, _encode_position(segment.number, item.end), 0)
         if item.spooled is not None and not isinstance(item.spooled.work, Batch):
             _sync(self._position)
+        reach(CrashPoint.RELAY_DRAIN_MOVED)
         self._tidy()
         self._oldest = item.spooled.spooled_at if item.spooled is not None and self.depth else None
 

@@ -113,7 +113,10 @@ async def require_schema(pool: Pool) -> str:
         SchemaMismatch: it is older.
         StoreUnavailable: Postgres cannot be reached.
     """
-    version = await schema_version(pool)
+    return _enough(await schema_version(pool))
+
+
+def _enough(version: str | None) -> str:
     if version is not None and version >= REQUIRED_VERSION:
         return version
     raise SchemaMismatch(
@@ -137,20 +140,24 @@ async def wait_for_schema(
         StoreUnavailable: still unreachable after `timeout_s`.
     """
     failure: StoreUnavailable = SchemaMismatch("The schema version could not be read in time.")
-    said = ""
+    said: type[StoreUnavailable] | None = None
     try:
         async with asyncio.timeout(timeout_s) as limit:
             while True:
+                version = None
                 try:
-                    return await require_schema(pool)
+                    version = await schema_version(pool)
+                    return _enough(version)
                 except SchemaMismatch as error:
-                    failure, waiting = error, f"Waiting for schema version {REQUIRED_VERSION}"
+                    failure = error
+                    waiting = f"Waiting for schema version {REQUIRED_VERSION} (now {version or 'none'})"
                 except StoreUnavailable as error:
                     failure, waiting = error, "Waiting for Postgres to answer"
                     if outwait_outages:
                         limit.reschedule(asyncio.get_running_loop().time() + timeout_s)
-                if waiting != said:
-                    said = waiting
+                # A migration on its way passes through versions: that is one reason still.
+                if type(failure) is not said:
+                    said = type(failure)
                     say(waiting)
                 await asyncio.sleep(SCHEMA_POLL_S)
     except TimeoutError:

@@ -19,6 +19,7 @@ from groundswell.core.cursor import advance_cursor
 from groundswell.core.instants import rfc3339
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.core.session import full_jitter_backoff
+from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports import (
@@ -249,6 +250,7 @@ class Writer:
             while items := await spool.read():
                 for item in items:
                     await self._store_item(item)
+                    reach(CrashPoint.RELAY_DRAIN_STORED)
                     spool.done(item)
                     self._note_room()
                     self.measure()
@@ -303,6 +305,7 @@ class Writer:
         elif isinstance(work, Batch):
             work = await self._record_loss(work, before)
         events = await self._store_work(work)
+        reach(CrashPoint.RELAY_AFTER_COMMIT)
         self._stored = _moved(self._stored, work)
         await self._broadcaster.publish(events)
         self._remember()

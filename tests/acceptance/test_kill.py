@@ -59,6 +59,7 @@ def test_after_any_kill_every_post_is_stored_once_and_counts_equal_the_truth(dat
         server = SimulatorServer(world, clock=SystemClock(), tape=(BEGAN, UNTIL))
         async with server, await psycopg.AsyncConnection.connect(database_url, autocommit=True) as conn:
             environment = {
+                "GROUNDSWELL_DATA_DIR": str(tmp_path / "data"),
                 "GROUNDSWELL_DATABASE_URL": database_url,
                 "GROUNDSWELL_SOURCE": "jetstream",
                 "GROUNDSWELL_JETSTREAM_HOSTS": server.url,

@@ -488,6 +488,24 @@ def test_a_stop_keeps_what_was_read_ahead_only_where_it_cannot_be_sent_again(
     run(main())
 
 
+def test_a_consumer_can_end_the_connection_for_a_reason_of_its_own_and_keeps_what_was_read() -> None:
+    async def main() -> None:
+        over = session(Scripted(([b"1", b"2", b"3"], None), ([b"4"], None)))
+        over.cut("spool-full", "before there is a connection, this does nothing")
+        events: list[SessionEvent] = []
+        async with aclosing(over.events(asyncio.Event())) as stream:
+            async for event in stream:
+                events.append(event)
+                if event == Frame(b"1"):
+                    over.cut("spool-full", "enough")
+                if event == Frame(b"4"):
+                    break
+        assert [type(event) for event in events] == [Connected, Frame, Frame, Frame, Lost, Connected, Frame]
+        assert (lost(events)[0].cause, lost(events)[0].detail) == ("spool-full", "enough")
+
+    run(main())
+
+
 def test_a_stable_connection_makes_the_next_wait_short_again() -> None:
     cut = ConnectionLost("cut")
 

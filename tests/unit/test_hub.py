@@ -11,6 +11,7 @@ import msgspec
 
 from groundswell.adapters.local_hub import REMEMBERED_BATCHES, LocalHub, follow_events
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.posts import Post
 from groundswell.errors import StoreUnavailable
 from groundswell.ports import ClientGone, Event, EventPage
 
@@ -23,6 +24,12 @@ def event(seq: int, type_: str = "gap", **data: Any) -> Event:
 
 def moved(seq: int, entity: str, score: float) -> Event:
     return event(seq, "momentum.update", entities=[{"entity": entity, "score": score}])
+
+
+def post(post_id: str, *entities: str) -> Post:
+    return Post(
+        id=post_id, source="s", author="did:plc:a", text="hi", event_time=T, rev="1", cursor=T, entities=entities
+    )  # fmt: skip
 
 
 class Socket:
@@ -116,6 +123,29 @@ def test_events_of_one_window_leave_together_in_order() -> None:
         ]
         rows = [[row["entity"] for row in frames[at]["data"]["entities"]] for at in (0, 2)]
         assert rows == [["ticker:ETH"], ["ticker:BTC"]]
+
+    with_hub(scenario)
+
+
+def test_what_is_not_stored_yet_is_shown_without_a_number_and_again_with_one() -> None:
+    async def scenario(clients: Clients) -> None:
+        socket = clients.join()
+        await socket.subscribed("posts?entity=$BTC")
+        await clients.hub.publish([event(7)])
+        await clients.hub.preview([post("a", "ticker:BTC"), post("b", "ticker:ETH")], ["gone"], T)
+        shown, gone = await socket.hear(), await socket.hear()
+        assert (shown["type"], shown["seq"], shown["live"]) == ("posts.new", None, True)
+        assert [one["id"] for one in shown["data"]["posts"]] == ["a"]
+        assert (gone["type"], gone["seq"], gone["data"]) == ("posts.deleted", None, {"ids": ["gone"]})
+        assert clients.hub.seq == 7
+        stored = Event(8, T, "posts.new", False, msgspec.Raw(b"{}"), (post("a", "ticker:BTC"),))
+        await clients.hub.preview([post("c", "ticker:BTC")], [], T)
+        await clients.hub.publish([stored])
+        frames = [await socket.hear() for _ in range(2)]
+        assert [(frame["seq"], [one["id"] for one in frame["data"]["posts"]]) for frame in frames] == [
+            (None, ["c"]),
+            (8, ["a"]),
+        ]
 
     with_hub(scenario)
 
