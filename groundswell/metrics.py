@@ -38,6 +38,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("outbox_depth", "gauge", "Posts that the vector index has not been told of yet."),
     Metric("vectors_indexed_total", "counter", "Posts embedded and stored in the vector index."),
     Metric("momentum_seconds", "histogram", "Duration of one computation of momentum."),
+    Metric("surges_seconds", "histogram", "Duration of one making of labels and links for the top movers."),
     Metric("events_published_total", "counter", "Broadcast frames handed to clients, by type.", "type"),
     Metric("websocket_clients", "gauge", "WebSocket clients connected now."),
     Metric("websocket_evicted_total", "counter", "WebSocket clients dropped because they read too slowly."),

@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from groundswell.core.co_mentions import CoMention
+from groundswell.core.labels import Label, LabelPhrase
 from groundswell.core.message_budget import Allowance
 from groundswell.core.posts import Decoded, Deleted, Micros, Post
 from groundswell.core.queries import ParsedQuery
@@ -567,6 +569,52 @@ class MomentumStore(Protocol):
         ...
 
 
+class SurgePost(msgspec.Struct, frozen=True):
+    """A post as the making of labels and links reads it."""
+
+    id: str
+    author: str
+    text: str
+    lang: str | None
+    entities: tuple[str, ...]
+
+
+class SurgeMaterial(msgspec.Struct, frozen=True):
+    """What labels and links are made from: one window of event time."""
+
+    as_of: Micros
+    """Its end."""
+    posts: Mapping[str, Sequence[SurgePost]]
+    """By mover, the best first: its latest posts of the window, newest first."""
+    mentions: Mapping[str, int]
+    """Posts of the window that name an entity: of the movers and of whatever is named with them."""
+    total_posts: int
+    background: Sequence[SurgePost]
+    """Posts from before and within the window, about anything."""
+
+
+class SurgeAbout(msgspec.Struct, frozen=True):
+    """What a mover's posts have in common, and what is named with it."""
+
+    entity: str
+    label: Label | None
+    related: Sequence[CoMention]
+
+
+class SurgeStore(Protocol):
+    """What the making of labels and links reads and writes. Every method raises `StoreUnavailable`."""
+
+    async def material(
+        self, *, window_minutes: int, movers: int, posts_each: int, background_posts: int
+    ) -> SurgeMaterial | None:
+        """The window that ends with the last full minute that was watched; None before anything was."""
+        ...
+
+    async def replace(self, as_of: Micros, surges: Sequence[SurgeAbout]) -> None:
+        """Store these in place of all that was stored before."""
+        ...
+
+
 class RollupStore(Protocol):
     """Old counts, in fewer and longer buckets. Raises `StoreUnavailable`."""
 
@@ -692,6 +740,32 @@ class Series(msgspec.Struct, frozen=True):
     """Those that overlap the range, oldest first."""
     stage_changes: Sequence[StageChange] = ()
     """Those within the range, oldest first."""
+
+
+class SurgeLabel(msgspec.Struct, frozen=True):
+    """A label as it is stored."""
+
+    as_of: Micros
+    """The end of the window that it was made from."""
+    text: str
+    phrases: Sequence[LabelPhrase]
+    posts: int
+    authors: int
+
+
+class Related(msgspec.Struct, frozen=True):
+    """An entity that is named with another more often than chance has it."""
+
+    entity: str
+    """Whose posts were looked at."""
+    other: str
+    as_of: Micros
+    posts: int
+    authors: int
+    npmi: float
+    g2: float
+    stage: str | None
+    """Of `other`; None where it has no momentum."""
 
 
 class Insight(msgspec.Struct, frozen=True):
@@ -822,6 +896,14 @@ class ReadStore(Protocol):
         ...
 
     async def momentum_of(self, entity: str) -> MomentumRow | None: ...
+
+    async def labels(self, entities: Sequence[str]) -> Mapping[str, SurgeLabel]:
+        """Of those that have one."""
+        ...
+
+    async def related(self, entities: Sequence[str]) -> Sequence[Related]:
+        """What belongs to these entities: by entity, and of each the most certain first."""
+        ...
 
     async def series(self, entity: str, request: SeriesRequest) -> Series:
         """Raises `InvalidRequest` where the request cannot be answered: see `core.series.plan_series`."""

@@ -85,6 +85,8 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     away. 0: no spool; the source is left unread at once."""
     momentum_interval_s: float
     """Seconds between two computations of momentum."""
+    surges_interval_s: float
+    """Seconds between two makings of labels and links for the top movers."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
     counts_minutes_keep_hours: int
@@ -333,6 +335,8 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     away. 0: no spool; the source is left unread at once."""
     momentum_interval_s: float
     """Seconds between two computations of momentum."""
+    surges_interval_s: float
+    """Seconds between two makings of labels and links for the top movers."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
     counts_minutes_keep_hours: int

@@ -113,8 +113,73 @@ class Momentum(Answer):
     ]
 
 
+class Mover(Momentum):
+    label: Annotated[
+        str | None,
+        Field(
+            description="What its posts have in common, in a few words; null where nothing was found, or for the past."
+        ),
+    ]
+
+
 class MomentumList(Listed):
-    data: list[Momentum]
+    data: list[Mover]
+
+
+class LabelPhrase(Answer):
+    phrase: str
+    authors: Annotated[int, Field(description="Of the posts looked at: who uses it, copies left out.")]
+    z: Annotated[float, Field(description="How far it sets these posts apart from others, in standard deviations.")]
+
+
+class Label(Answer):
+    text: Annotated[str, Field(examples=["rate cut · emergency meeting"])]
+    phrases: Annotated[list[LabelPhrase], Field(description="The most telling first.")]
+    posts: Annotated[int, Field(description="That it was made from: the latest of the hour, copies left out.")]
+    authors: int
+    as_of: Annotated[Time, Field(description="Event time: the end of that hour.")]
+
+
+class Related(Answer):
+    entity: Annotated[str, Field(examples=["hashtag:fomc"])]
+    kind: Kind
+    name: str
+    display: str
+    stage: Annotated[Stage | None, Field(description="Null where it has no momentum.")]
+    posts: Annotated[int, Field(description="Of the posts looked at, those that name both; copies left out.")]
+    authors: int
+    npmi: Annotated[float, Field(ge=-1, le=1, description="Normalised pointwise mutual information.")]
+    g2: Annotated[float, Field(description="Log-likelihood ratio: how surely this is no chance.")]
+
+
+class GraphNode(Answer):
+    entity: str
+    kind: Kind
+    name: str
+    display: str
+    stage: Stage
+    score: float
+    velocity: float
+    label: str | None
+    group: Annotated[
+        str, Field(description="The strongest mover of the same story: those who share it belong together.")
+    ]
+
+
+class GraphLink(Answer):
+    source: Annotated[str, Field(description="An entity key. Links have no direction; the names are in order.")]
+    target: str
+    posts: int
+    authors: int
+    npmi: Annotated[float, Field(ge=-1, le=1)]
+    g2: float
+
+
+class GraphAnswer(Answer):
+    nodes: Annotated[list[GraphNode], Field(description="Movers, highest score first.")]
+    links: list[GraphLink]
+    as_of: Time
+    degraded: list[str]
 
 
 class Bucket(Answer):
@@ -162,6 +227,10 @@ class SeriesConfig(Answer):
 class SeriesAnswer(Answer):
     current: Annotated[
         Momentum | None, Field(description="Now, or with `as_of` then. Null where the entity has no momentum.")
+    ]
+    label: Annotated[Label | None, Field(description="What its posts have in common; null where nothing was found.")]
+    related: Annotated[
+        list[Related], Field(description="Entities named with it more often than chance has it, the surest first.")
     ]
     data: Annotated[list[Bucket], Field(description="Oldest first.")]
     gaps: Annotated[list[Gap], Field(description="Those that overlap the window, oldest first.")]

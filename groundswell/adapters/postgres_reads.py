@@ -10,6 +10,7 @@ import psycopg
 
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
 from groundswell.core.instants import to_datetime
+from groundswell.core.labels import LabelPhrase
 from groundswell.core.posts import MICROS_PER_SECOND, Micros, Post
 from groundswell.core.series import SeriesRequest, plan_series
 from groundswell.core.status import degraded_parts, source_state
@@ -24,6 +25,7 @@ from groundswell.ports import (
     Insight,
     MomentumFilters,
     MomentumRow,
+    Related,
     SearchFilters,
     Series,
     SeriesBucket,
@@ -34,6 +36,7 @@ from groundswell.ports import (
     Stats,
     Status,
     StoredPost,
+    SurgeLabel,
 )
 from groundswell.sql import queries
 
@@ -95,6 +98,16 @@ class PostgresReads:
     async def momentum_of(self, entity: str) -> MomentumRow | None:
         rows = await self._all("momentum_of", {"entity": entity})
         return _momentum_row(rows[0]) if rows else None
+
+    async def labels(self, entities: Sequence[str]) -> Mapping[str, SurgeLabel]:
+        rows = await self._all("labels", {"entities": list(entities)})
+        return {
+            entity: SurgeLabel(as_of, text, msgspec.json.decode(phrases, type=list[LabelPhrase]), posts, authors)
+            for entity, as_of, text, phrases, posts, authors in rows
+        }
+
+    async def related(self, entities: Sequence[str]) -> Sequence[Related]:
+        return [Related(*row) for row in await self._all("related", {"entities": list(entities)})]
 
     async def series(self, entity: str, request: SeriesRequest) -> Series:
         async with connection(self._pool) as conn:

@@ -21,7 +21,9 @@ class PostgresRollup:
             locked = await (await conn.execute(SQL["try_lock"])).fetchone()
             if locked is None or not locked[0]:
                 return 0
-            await conn.execute(SQL["advance"], {"resolution": list(keep_s), "keep_s": list(keep_s.values())})
+            await conn.execute(
+                SQL["advance"], {"resolution": list(keep_s), "keep_s": [float(s) for s in keep_s.values()]}
+            )
             done = await _fold(conn, limit)
             done += await _count(conn, "fold_sources", limit)
             done += await _count(conn, "expire", limit)

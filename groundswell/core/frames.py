@@ -86,7 +86,7 @@ class MomentumLike(Protocol):
 def momentum_json(row: MomentumLike) -> dict[str, Any]:
     """A momentum row as REST and `momentum.update` write it."""
     return {
-        **_flat_entity(row.entity),
+        **entity_fields(row.entity),
         "as_of": rfc3339(row.as_of),
         "stage": row.stage,
         "stage_since": rfc3339(row.stage_since),
@@ -124,7 +124,7 @@ def alert_json(alert: AlertLike) -> dict[str, Any]:
     return {
         "id": alert.id,
         "rule_id": alert.rule_id,
-        **_flat_entity(alert.entity),
+        **entity_fields(alert.entity),
         "stage": alert.stage,
         "score": alert.score,
         "at": rfc3339(alert.at),
@@ -132,7 +132,8 @@ def alert_json(alert: AlertLike) -> dict[str, Any]:
     }
 
 
-def _flat_entity(key: str) -> dict[str, str]:
+def entity_fields(key: str) -> dict[str, str]:
+    """An entity as answers about it begin."""
     kind, _, name = key.partition(":")
     return {"entity": key, "kind": kind, "name": name, "display": display_entity(key)}
 

@@ -50,6 +50,16 @@ SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
        score, sparkline
 FROM momentum WHERE entity = %(entity)s
 
+-- name: labels
+SELECT entity, (extract(epoch FROM as_of) * 1000000)::bigint, label, phrases::text, posts, authors
+FROM surge_labels WHERE entity = ANY(%(entities)s::text[])
+
+-- name: related
+SELECT c.entity, c.other, (extract(epoch FROM c.as_of) * 1000000)::bigint, c.posts, c.authors, c.npmi, c.g2, m.stage
+FROM co_mentions c LEFT JOIN momentum m ON m.entity = c.other
+WHERE c.entity = ANY(%(entities)s::text[])
+ORDER BY c.entity, c.g2 DESC, c.other
+
 -- name: horizons
 -- From when on each resolution can be answered; null: from the beginning.
 SELECT resolution, CASE WHEN isfinite(kept_from) THEN (extract(epoch FROM kept_from) * 1000000)::bigint END

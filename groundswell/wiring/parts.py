@@ -21,6 +21,7 @@ from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rollup import PostgresRollup
 from groundswell.adapters.postgres_store import PostgresStore
+from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.static_model import load_embedder
 from groundswell.adapters.system_clock import SystemClock
@@ -35,12 +36,13 @@ from groundswell.services.momentum import MomentumTicker
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
 from groundswell.services.rollup import Rollup
+from groundswell.services.surges import SurgeTeller
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
 
 log = logging.getLogger(__name__)
 
-RELAY_POOL_SIZE = 4
-"""The writer, the tick, the indexer and the reports each need one connection at a time."""
+RELAY_POOL_SIZE = 5
+"""The writer, the tick, the surges, the indexer and the reports each need one connection at a time."""
 
 RELAY_ANSWER_STATEMENTS = 3
 """A commit is a dozen statements, and may take the time limit of this many in all before its connection is given up."""
@@ -64,6 +66,7 @@ class RelayParts(msgspec.Struct, frozen=True):
     relay: Relay
     indexer: Indexer | None
     ticker: MomentumTicker
+    surges: SurgeTeller
     reporter: Reporter
     housekeeper: Housekeeper
     condition: ConditionWatch
@@ -202,6 +205,7 @@ def relay_parts(
         relay=relay,
         indexer=indexer,
         ticker=ticker,
+        surges=SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics),
         reporter=Reporter(store, reports),
         housekeeper=Housekeeper(
             store, events_keep_s=settings.events_keep_hours * 3600, sweeps=[count_rollup(settings, pool)]

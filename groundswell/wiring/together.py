@@ -30,7 +30,14 @@ def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
             log.error("%s", error)  # noqa: TRY400 -- explained in its message; a traceback says nothing more
         await stop.wait()
 
-    services: list[Service] = [relay, parts.ticker.run, parts.reporter.run, parts.housekeeper.run, parts.condition.run]
+    services: list[Service] = [
+        relay,
+        parts.ticker.run,
+        parts.surges.run,
+        parts.reporter.run,
+        parts.housekeeper.run,
+        parts.condition.run,
+    ]
     if parts.indexer is not None:
         services.append(parts.indexer.run)
     return services

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -19,23 +19,26 @@ from functions.api.parameters import (
     Since,
     Stage,
     Until,
+    Whole,
     accepts,
     parse_cursor,
     parse_instant,
 )
 from functions.api.routes.gaps import gap_json
 from functions.api.services import Api, Given
+from groundswell.core.co_mentions import CoMention, groups, links
 from groundswell.core.entities import parse_entity_key
-from groundswell.core.frames import momentum_json
+from groundswell.core.frames import entity_fields, momentum_json
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import SCORE_CURSOR, decode_score_cursor, encode_score_cursor
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.core.series import DURATION, SeriesPlan, SeriesRequest, format_duration, parse_duration
 from groundswell.errors import InvalidRequest, NotFound
-from groundswell.ports import MomentumFilters, MomentumRow, SeriesBucket, StageChange
+from groundswell.ports import MomentumFilters, MomentumRow, Related, SeriesBucket, StageChange, SurgeLabel
 
 router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
 
+MAX_NODES = 50
 AsOf = Annotated[
     str | None,
     Query(
@@ -65,15 +68,64 @@ async def list_momentum(
         rows = await api.services.reads.momentum(filters, limit + 1, after)
     else:
         rows = _page(await api.services.past.moving(then), filters, limit + 1, after)
+    # Labels and links are of now: the past has none.
+    labels = await api.services.reads.labels([row.entity for row in rows] if then is None else [])
     status, now = await api.condition.status(), await api.condition.now()
     page = rows[:limit]
     return list_answer(
         request,
-        [momentum_json(row) for row in page],
+        [momentum_json(row) | {"label": _label_text(labels, row.entity)} for row in page],
         next_cursor=encode_score_cursor(page[-1].score, page[-1].entity) if len(rows) > limit else None,
         as_of=now,
         degraded=status.degraded,
     )
+
+
+@router.get("/v1/momentum/graph", response_model=models.GraphAnswer)
+async def read_graph(
+    *,
+    request: Request,
+    api: Given,
+    limit: Annotated[int, Query(ge=1, le=MAX_NODES, description="Most movers."), Whole] = MAX_NODES,
+) -> Response:
+    """The movers, what they are about, and which of them are about the same."""
+    reads = api.services.reads
+    found = await reads.momentum(MomentumFilters(), limit)
+    movers = [row for row in found if row.stage != "dormant"]
+    names = [row.entity for row in movers]
+    labels = await reads.labels(names)
+    related: dict[str, list[CoMention]] = {name: [] for name in names}
+    for each in await reads.related(names):
+        related[each.entity].append(CoMention(each.other, each.posts, each.authors, each.npmi, each.g2))
+    found_links = links(related)
+    group_of = groups(names, found_links)
+    status, now = await api.condition.status(), await api.condition.now()
+    body = {
+        "nodes": [
+            {
+                **entity_fields(row.entity),
+                "stage": row.stage,
+                "score": row.score,
+                "velocity": row.velocity,
+                "label": _label_text(labels, row.entity),
+                "group": group_of[row.entity],
+            }
+            for row in movers
+        ],
+        "links": [
+            {
+                "source": link.one,
+                "target": link.two,
+                "posts": link.posts,
+                "authors": link.authors,
+                "npmi": link.npmi,
+                "g2": link.g2,
+            }
+            for link in found_links
+        ],
+        "degraded": sorted(status.degraded),
+    }
+    return json_answer(request, body, as_of=now)
 
 
 @router.get("/v1/momentum/{kind}/{name:path}", response_model=models.SeriesAnswer)
@@ -115,9 +167,14 @@ async def read_momentum(
     reads = api.services.reads
     series = await reads.series(entity, asked)
     current = await reads.momentum_of(entity) if asked.as_of is None else await _then(api, entity, asked.as_of)
+    present = [entity] if asked.as_of is None else []
+    label = (await reads.labels(present)).get(entity)
+    related = await reads.related(present)
     status, now = await api.condition.status(), await api.condition.now()
     body = {
         "current": None if current is None else momentum_json(current),
+        "label": None if label is None else _label_json(label),
+        "related": [_related_json(each) for each in related],
         "data": [_bucket_json(b) for b in series.buckets],
         "gaps": [gap_json(gap) for gap in series.gaps],
         "stage_changes": [_change_json(change) for change in series.stage_changes],
@@ -162,6 +219,32 @@ def _config(entity: str, window: str | None, plan: SeriesPlan) -> dict[str, Any]
         "since": rfc3339(plan.since),
         "until": rfc3339(plan.until),
         "as_of": None if plan.as_of is None else rfc3339(plan.as_of),
+    }
+
+
+def _label_text(labels: Mapping[str, SurgeLabel], entity: str) -> str | None:
+    label = labels.get(entity)
+    return None if label is None else label.text
+
+
+def _label_json(label: SurgeLabel) -> dict[str, Any]:
+    return {
+        "text": label.text,
+        "phrases": [{"phrase": each.phrase, "authors": each.authors, "z": each.z} for each in label.phrases],
+        "posts": label.posts,
+        "authors": label.authors,
+        "as_of": rfc3339(label.as_of),
+    }
+
+
+def _related_json(related: Related) -> dict[str, Any]:
+    return {
+        **entity_fields(related.other),
+        "stage": related.stage,
+        "posts": related.posts,
+        "authors": related.authors,
+        "npmi": related.npmi,
+        "g2": related.g2,
     }
 
 
