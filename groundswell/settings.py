@@ -154,15 +154,17 @@ def _contradictions(service: str, values: Mapping[str, Value]) -> list[str]:
             "GROUNDSWELL_REPLAY_FILE: is not set, but GROUNDSWELL_SOURCE is replay. "
             "Set it to a recording, for example recordings/monday.jsonl.zst."
         ]
-    return _crash_point(values)
+    return _drilled(values)
 
 
-def _crash_point(values: Mapping[str, Value]) -> list[str]:
+def _drilled(values: Mapping[str, Value]) -> list[str]:
+    """What is wrong with the variables that are there for drills alone."""
+    if values["GROUNDSWELL_ENVIRONMENT"] == "production":
+        names = ("GROUNDSWELL_CRASH_POINT", "GROUNDSWELL_CLOCK_SKEW")
+        return [f"{name}: is for drills, and this is production. Remove it." for name in names if values.get(name)]
     place = values.get("GROUNDSWELL_CRASH_POINT")
     if not isinstance(place, str):
         return []
-    if values["GROUNDSWELL_ENVIRONMENT"] == "production":
-        return ["GROUNDSWELL_CRASH_POINT: is for drills, and this is production. Remove it."]
     try:
         crash_points.parse(place)
     except ValueError as error:

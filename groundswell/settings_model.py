@@ -31,6 +31,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    clock_skew: str | None
+    """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
+    jumps to the other side and back every 2 seconds. Empty: it is right."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
@@ -46,6 +49,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Seconds that a request waits for a free database connection before it is answered with 503."""
     database_statement_timeout_s: float
     """Seconds after which Postgres cancels a statement."""
+    database_schema_wait_s: float
+    """Seconds that a service waits at its start for Postgres and for the schema that it was built for, before
+    it gives up."""
     qdrant_url: str | None
     """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
     without semantic search and say so."""
@@ -130,6 +136,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    clock_skew: str | None
+    """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
+    jumps to the other side and back every 2 seconds. Empty: it is right."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
@@ -142,6 +151,14 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """Seconds that a request waits for a free database connection before it is answered with 503."""
     database_statement_timeout_s: float
     """Seconds after which Postgres cancels a statement."""
+    database_schema_wait_s: float
+    """Seconds that a service waits at its start for Postgres and for the schema that it was built for, before
+    it gives up."""
+    agents_pool_size: int
+    """Most database connections that agents hold: a share of their own, so that they never take one from a
+    reader."""
+    agents_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement of an agent."""
     qdrant_url: str | None
     """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
     without semantic search and say so."""
@@ -281,6 +298,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    clock_skew: str | None
+    """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
+    jumps to the other side and back every 2 seconds. Empty: it is right."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
@@ -296,6 +316,14 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Seconds that a request waits for a free database connection before it is answered with 503."""
     database_statement_timeout_s: float
     """Seconds after which Postgres cancels a statement."""
+    database_schema_wait_s: float
+    """Seconds that a service waits at its start for Postgres and for the schema that it was built for, before
+    it gives up."""
+    agents_pool_size: int
+    """Most database connections that agents hold: a share of their own, so that they never take one from a
+    reader."""
+    agents_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement of an agent."""
     qdrant_url: str | None
     """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
     without semantic search and say so."""

@@ -45,19 +45,25 @@ class Condition:
     def __init__(self, reads: ReadStore, clock: Clock) -> None:
         self._reads = reads
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[Status] | None = None
         self._status: Status | None = None
         self._read_at = float("-inf")
 
     async def status(self) -> Status:
         """Raises `StoreUnavailable`."""
-        if self._status is None or self._clock.monotonic() - self._read_at >= STATUS_TTL_S:
-            async with self._lock:
-                if self._status is None or self._clock.monotonic() - self._read_at >= STATUS_TTL_S:
-                    status = await self._reads.status()
-                    self._read_at = self._clock.monotonic()
-                    self._status = status
-        return self._status
+        if self._status is not None and self._clock.monotonic() - self._read_at < STATUS_TTL_S:
+            return self._status
+        # All who find it stale share one reading, and its failure too: asked one after the other, each would wait as
+        # long as a missing database lets one wait.
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> Status:
+        status = await self._reads.status()
+        self._read_at = self._clock.monotonic()
+        self._status = status
+        return status
 
     async def now(self) -> Micros:
         """The database's time, carried on by this process's monotonic clock. Raises `StoreUnavailable`."""

@@ -57,12 +57,13 @@ async def open_pool(
     statement_timeout_s: float,
     application_name: str,
     answer_limit_s: float | None = None,
+    max_waiting: int = 0,
 ) -> Pool:
     """Open a pool of at most `size` connections. Returns at once, even while Postgres is down.
 
     Sessions are in UTC, inside a transaction (autocommit off), and cancelled by the server after
     `statement_timeout_s`. A caller waits at most `wait_s` for a free connection. Close the pool with
-    `await pool.close()`.
+    `await pool.close()`. Of callers that would have to wait, `max_waiting` do (0: any number); others are turned away.
 
     A server that has frozen keeps no timeout, and its kernel goes on to acknowledge what it is sent. So a transaction
     that has not ended after `answer_limit_s` (by default a second more than a statement may take) is hung up on.
@@ -94,6 +95,7 @@ async def open_pool(
         },
         min_size=min(1, size),
         max_size=size,
+        max_waiting=max_waiting,
         timeout=wait_s,
         check=check,
         max_idle=IDLE_CLOSE_S,
@@ -125,7 +127,11 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
             await pool.putconn(borrowed)
     except PoolTimeout as error:
         raise StoreUnavailable(_no_connection(pool)) from error
-    except (PoolClosed, TooManyRequests) as error:
+    except TooManyRequests as error:
+        raise StoreUnavailable(
+            f"{pool.max_waiting} requests wait for a database connection already, and {_held(pool)}"
+        ) from error
+    except PoolClosed as error:
         raise StoreUnavailable(f"The database pool takes no more work: {error}.") from error
     except psycopg.errors.QueryCanceled as error:
         raise QueryTimeout(
@@ -161,15 +167,18 @@ def _hang_up(borrowed: Connection) -> None:
 
 
 def _no_connection(pool: Pool) -> str:
+    return f"No database connection came free within {pool.timeout:g} s: {_held(pool)}"
+
+
+def _held(pool: Pool) -> str:
     stats: dict[str, Any] = pool.get_stats()
     open_now = stats.get("pool_size", 0)
-    waited = f"No database connection came free within {pool.timeout:g} s"
     if open_now >= pool.max_size and not stats.get("connections_errors", 0):
         return (
-            f"{waited}: all {pool.max_size} are in use. Retry shortly; if it persists, raise "
+            f"all {pool.max_size} are in use. Retry shortly; if it persists, raise "
             "GROUNDSWELL_DATABASE_POOL_SIZE or look for slow queries."
         )
-    return f"{waited} ({open_now} of {pool.max_size} open). Check that Postgres runs and can be reached."
+    return f"{open_now} of {pool.max_size} are open. Check that Postgres runs and can be reached."
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,8 +13,6 @@ import msgspec
 
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Micros
 
-RETENTION_TOLERANCE_S = 60.0
-"""A replay that starts this much later than asked for has lost what was between: hosts keep a limited past."""
 LIVE_TOLERANCE_S = 5.0
 """Catch-up is over when event time comes this near to the database's time at connect."""
 CAUGHT_UP_IDLE_S = 5.0
@@ -79,12 +77,10 @@ class CoverageTracker:
         self,
         *,
         recording: bool = False,
-        retention_tolerance_s: float = RETENTION_TOLERANCE_S,
         live_tolerance_s: float = LIVE_TOLERANCE_S,
     ) -> None:
         """`recording`: the source is a finite tape with no present to catch up with, so it is live throughout."""
         self._recording = recording
-        self._retention_tolerance = int(retention_tolerance_s * MICROS_PER_SECOND)
         self._live_tolerance = int(live_tolerance_s * MICROS_PER_SECOND)
         self._phase: Phase = "away"
         self._resumed_from: Micros | None = None
@@ -163,7 +159,9 @@ class CoverageTracker:
         asked = self._resumed_from
         if asked is None:
             resumed = self._begin(event_time, Resumed(event_time, backfilled=False))
-        elif event_time > asked + self._retention_tolerance:
+        elif event_time > asked:
+            # A replay begins with a frame that is stored already, however quiet the source is: it is asked for from
+            # the last one on, and a little before. One that begins later no longer has what was missed.
             resumed = self._begin(event_time, Resumed(event_time, backfilled=False, missed_from=asked))
         else:
             resumed = self._begin(asked, Resumed(asked, backfilled=True))

@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
-from groundswell.drills import database_down, deploy_order, garbage, kill, socket_drop
+from groundswell.drills import (
+    clock_skew,
+    connections_exhausted,
+    database_down,
+    database_full,
+    deploy_order,
+    embeddings_broken,
+    garbage,
+    kill,
+    leak,
+    outage,
+    slow_clients,
+    socket_drop,
+    vectors_down,
+)
 from groundswell.drills.harness.running import Drill
 
 DRILLS: tuple[Drill, ...] = (
     socket_drop.DRILL,
     kill.DRILL,
+    outage.DRILL,
     database_down.DRILL,
+    database_full.DRILL,
+    connections_exhausted.DRILL,
+    vectors_down.DRILL,
+    embeddings_broken.DRILL,
+    clock_skew.DRILL,
     deploy_order.DRILL,
     garbage.DRILL,
+    slow_clients.DRILL,
+    leak.DRILL,
 )

@@ -15,7 +15,7 @@ import msgspec
 
 from groundswell.core.posts import Post
 from groundswell.core.session import full_jitter_backoff
-from groundswell.errors import GroundswellError
+from groundswell.errors import EmbeddingUnavailable, GroundswellError
 from groundswell.ports import Clock, Embedder, Outbox, OutboxItem, VectorIndex, VectorPoint, Vectors
 
 T = TypeVar("T")
@@ -245,4 +245,11 @@ def _newest(chunk: Sequence[OutboxItem]) -> list[OutboxItem]:
 async def _embed(embedder: Embedder, items: Sequence[OutboxItem]) -> Vectors:
     """One vector for each item that has a post, in order."""
     texts = [item.post.text for item in items if item.post is not None]
-    return await asyncio.to_thread(embedder.embed, texts)
+    try:
+        return await asyncio.to_thread(embedder.embed, texts)
+    except Exception as error:
+        # Whatever a model's run time raises, posts go on being stored: they wait in the outbox meanwhile.
+        raise EmbeddingUnavailable(
+            f"The model {embedder.space.name} failed on {len(texts)} texts ({type(error).__name__}: {error}). "
+            "Posts wait in the outbox and are tried again."
+        ) from error

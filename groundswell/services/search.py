@@ -54,6 +54,8 @@ MIN_SIMILARITY = 0.25
 RECENCY_WEIGHT = 0.25
 """What being new adds, where a first place of a leg adds 1."""
 QUERY_VECTORS_KEPT = 256
+SEMANTIC_LIMIT_S = 2.0
+"""A vector index that takes longer is left out: people wait for search, and words alone are an answer."""
 
 
 class SearchService:
@@ -69,6 +71,7 @@ class SearchService:
         metrics: Metrics | None = None,
         min_similarity: float = MIN_SIMILARITY,
         recency_weight: float = RECENCY_WEIGHT,
+        semantic_limit_s: float = SEMANTIC_LIMIT_S,
     ) -> None:
         self._lexical = lexical
         self._clock = clock
@@ -77,6 +80,7 @@ class SearchService:
         self._embedder = embedder
         self._min_similarity = min_similarity
         self._recency_weight = recency_weight
+        self._semantic_limit_s = semantic_limit_s
         self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._rankings = Rankings()
 
@@ -230,10 +234,11 @@ class SearchService:
             return _Leg(degraded=["vector-index"])
         try:
             vector = await self._query_vector(self._embedder, asked.meaning)
-            hits = await self._index.search(vector, filters, depth, within)
+            async with asyncio.timeout(self._semantic_limit_s):
+                hits = await self._index.search(vector, filters, depth, within)
         except EmbeddingUnavailable:
             return _Leg(degraded=["embeddings"])
-        except VectorIndexUnavailable:
+        except (VectorIndexUnavailable, TimeoutError):
             return _Leg(degraded=["vector-index"])
         near = [hit for hit in hits if hit.score >= self._min_similarity]
         return _Leg(near, ran=True, full=len(near) >= depth)

@@ -28,7 +28,7 @@ from groundswell.services.condition import ConditionWatch
 from groundswell.services.search import SearchService
 from groundswell.services.time_travel import TimeTravel
 from groundswell.settings_model import ApiSettings, EmbeddedSettings
-from groundswell.wiring.parts import SCHEMA_WAIT_S, Models, database_pool, search_models
+from groundswell.wiring.parts import Models, database_pool, search_models
 from groundswell.wiring.serving import listen, serve
 from groundswell.wiring.together import run_together
 
@@ -45,10 +45,15 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         size = settings.database_pool_size
         pool = await database_pool(stack, settings, settings.database_url.reveal(), size=size, name="api")
-        await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
+        await wait_for_schema(pool, settings.database_schema_wait_s, log.info)
         models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
         metrics = Metrics()
-        hub = LocalHub(SystemClock(), version=__version__, max_clients=settings.ws_max_connections, metrics=metrics)
+        hub = LocalHub(
+            SystemClock(skew=settings.clock_skew),
+            version=__version__,
+            max_clients=settings.ws_max_connections,
+            metrics=metrics,
+        )
         reads = PostgresReads(pool)
         watch = ConditionWatch(reads, store=None, broadcaster=hub)
         hub.degraded = lambda: watch.degraded
@@ -69,7 +74,7 @@ def application(
     settings: ApiSettings | EmbeddedSettings, pool: Pool, models: Models, hub: LocalHub | None, metrics: Metrics
 ) -> ASGIApp:
     """The FastAPI application over these parts. `hub` is None where sockets are held elsewhere."""
-    clock = SystemClock()
+    clock = SystemClock(skew=settings.clock_skew)
     probes: dict[Part, Probe] = {}
     index = models.index
     if index is not None:

@@ -67,7 +67,12 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
 
         source, recording = await open_source(stack, settings, tell=progress.step)
         metrics = Metrics()
-        hub = LocalHub(SystemClock(), version=__version__, max_clients=settings.ws_max_connections, metrics=metrics)
+        hub = LocalHub(
+            SystemClock(skew=settings.clock_skew),
+            version=__version__,
+            max_clients=settings.ws_max_connections,
+            metrics=metrics,
+        )
         writing = await database_pool(
             stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
         )

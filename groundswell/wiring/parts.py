@@ -47,8 +47,10 @@ RELAY_POOL_SIZE = 5
 RELAY_ANSWER_STATEMENTS = 3
 """A commit is a dozen statements, and may take the time limit of this many in all before its connection is given up."""
 
-SCHEMA_WAIT_S = 120.0
-"""A service that starts beside its migration waits this long for it."""
+WAITING_FOR_EACH_CONNECTION = 4
+"""Requests that may wait for each connection of a pool. Those beyond are told at once to come back later, rather than
+after a wait that would be in vain.
+"""
 
 
 class Models(msgspec.Struct, frozen=True):
@@ -92,6 +94,21 @@ async def database_pool(
         statement_timeout_s=limit_s,
         answer_limit_s=None if answer_statements is None else answer_statements * limit_s,
         application_name=f"groundswell {name}",
+        max_waiting=size * WAITING_FOR_EACH_CONNECTION,
+    )
+    stack.push_async_callback(pool.close)
+    return pool
+
+
+async def agents_pool(stack: AsyncExitStack, settings: ApiSettings | EmbeddedSettings, url: str) -> Pool:
+    """The share of the database that agents have: small, with a time limit of its own, and apart from everybody's."""
+    pool = await open_pool(
+        url,
+        size=settings.agents_pool_size,
+        wait_s=settings.database_pool_wait_s,
+        statement_timeout_s=settings.agents_statement_timeout_s,
+        application_name="groundswell agents",
+        max_waiting=settings.agents_pool_size * WAITING_FOR_EACH_CONNECTION,
     )
     stack.push_async_callback(pool.close)
     return pool
@@ -168,7 +185,7 @@ def relay_parts(
     more_reports: Mapping[str, Report] = MappingProxyType({}),
 ) -> RelayParts:
     """Everything that writes, over one pool."""
-    clock = SystemClock()
+    clock = SystemClock(skew=settings.clock_skew)
     store = _MigratedStore(pool)
     indexer = None
     if models.index is not None:

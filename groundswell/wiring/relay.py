@@ -24,7 +24,6 @@ from groundswell.settings_model import RelaySettings
 from groundswell.wiring.parts import (
     RELAY_ANSWER_STATEMENTS,
     RELAY_POOL_SIZE,
-    SCHEMA_WAIT_S,
     database_pool,
     open_source,
     open_spool,
@@ -58,7 +57,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         source, recording = await open_source(stack, settings, tell=log.info)
         spool = open_spool(stack, settings, source=source.name, recording=recording)
         if spool is None:
-            await wait_for_schema(pool, SCHEMA_WAIT_S, log.info)
+            await wait_for_schema(pool, settings.database_schema_wait_s, log.info)
         metrics = Metrics()
         on_the_store: list[Service] = []
         beside_it: list[Service] = []
@@ -90,7 +89,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         migrated = asyncio.Event()
 
         async def wait_for_database() -> None:
-            await wait_for_schema(pool, SCHEMA_WAIT_S, log.info, outwait_outages=True)
+            await wait_for_schema(pool, settings.database_schema_wait_s, log.info, outwait_outages=True)
             migrated.set()
 
         waiting = (once(migrated, other) for other in (*others, *on_the_store))

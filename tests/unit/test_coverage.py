@@ -153,10 +153,20 @@ def test_a_replay_that_starts_too_late_is_a_retention_gap() -> None:
     assert stretch.covered_from == late
 
 
-def test_a_replay_that_starts_within_the_tolerance_is_no_gap() -> None:
+def test_a_replay_that_lost_a_few_seconds_is_a_retention_gap_too() -> None:
     tracker = CoverageTracker()
     tracker.connected(now=T0 + 9000 * S, resumed_from=T0)
-    assert tracker.frame(T0 + 60 * S) == Resumed(T0, backfilled=True)
+    assert tracker.frame(T0 + 6 * S) == Resumed(T0 + 6 * S, backfilled=False, missed_from=T0)
+
+
+def test_a_replay_of_a_quiet_source_begins_with_what_is_stored_and_is_no_gap() -> None:
+    tracker = CoverageTracker()
+    tracker.connected(now=T0 + 9000 * S, resumed_from=T0)
+    assert tracker.frame(T0 - 300 * S) == Resumed(T0, backfilled=True)
+    tracker.frame(T0 + 600 * S)
+    stretch = tracker.stretch
+    assert stretch is not None
+    assert (stretch.covered_from, stretch.covered_until) == (T0, T0 + 600 * S)
 
 
 def test_a_recording_is_live_from_beginning_to_end() -> None:

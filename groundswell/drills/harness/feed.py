@@ -53,6 +53,10 @@ class Feed:
     def urls(self) -> str:
         return ",".join(host.url for host in self.hosts)
 
+    @property
+    def ended(self) -> bool:
+        return self._ended_at is not None
+
     def now(self) -> Micros:
         return self.host.now()
 
@@ -79,6 +83,11 @@ class Feed:
         return await asyncio.to_thread(find)
 
     async def truth(self, unseen: Sequence[tuple[Micros, Micros]] = ()) -> Truth:
-        """What a reader has stored who missed nothing but the stretches `unseen`, both ends excluded."""
+        """What a reader has stored who missed nothing but the stretches `unseen`, both ends excluded.
+
+        It begins where the first connection did: nothing before was ever asked for.
+        """
         assert self._ended_at is not None, "the truth is known when the world has ended"
-        return await asyncio.to_thread(truth, self.world, self.began_at, self._ended_at, unseen=unseen)
+        starts = [span.started_at for host in self.hosts for span in host.spans[:1]]
+        since = max(self.began_at, min(starts, default=self.began_at))
+        return await asyncio.to_thread(truth, self.world, since, self._ended_at, unseen=unseen)

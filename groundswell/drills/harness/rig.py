@@ -32,8 +32,6 @@ from groundswell.drills.harness.verdict import Check, Reconciliation, Recovery
 
 START_LIMIT_S = 90.0
 RECOVERY_LIMIT_S = 60.0
-CAUGHT_UP_US = 2_500_000
-"""A platform that has stored everything older than this is caught up."""
 POLL_S = 0.05
 
 DRILL_POSTGRES: Mapping[str, str] = {"shared_buffers": "64MB", "fsync": "off"}
@@ -66,6 +64,10 @@ class DrillSkipped(Exception):
     """The drill cannot be run on this machine; the text says why."""
 
 
+class DrillFailed(Exception):
+    """The platform did what it must never do, and there is no point in going on."""
+
+
 class Rig:
     """What a drill works with. Made by `set_up`, which takes it down again."""
 
@@ -86,6 +88,7 @@ class Rig:
         self.relay: Service
         self.api: Service
         self.api_url: str
+        self.services: list[Service] = []
         self.prober: Prober
         self._probing: asyncio.Task[None] | None = None
 
@@ -116,22 +119,26 @@ class Rig:
         while not await condition():
             self._raise_early_ends()
             if loop.time() - started > limit_s:
-                raise TimeoutError(f"not within {limit_s:g} s: {what}")
+                raise TimeoutError(f"not within {limit_s:g} s: {what}{self.last_words()}")
             await asyncio.sleep(POLL_S)
         return loop.time() - started
+
+    def last_words(self) -> str:
+        """What the services said last, for whoever has to find out why."""
+        said = [
+            f"\n{service.name} (run {service.runs}, exit code {service.exit_code}) last said:\n{service.last_words()}"
+            for service in self.services
+            if service.runs
+        ]
+        return "".join(said)
 
     async def recover(self, after: str, *, limit_s: float = RECOVERY_LIMIT_S) -> None:
         """Wait until all is as before, and note how long that took: call it the moment the fault is over.
 
         As before is: what had happened up to now is stored, no gap is open, and the API is ready.
         """
-        now = self.feed.now()
-
-        async def as_before() -> bool:
-            return await self.stored_up_to(now) and await self._ready()
-
         try:
-            seconds = await self.until(as_before, f"recovery after {after}", limit_s=limit_s)
+            seconds = await self.until(self.as_of_now(), f"recovery after {after}", limit_s=limit_s)
         except TimeoutError:
             self.recoveries.append(Recovery(after, None, limit_s))
             self.say(f"no recovery after {after} within {limit_s:g} s")
@@ -139,9 +146,14 @@ class Rig:
             self.recoveries.append(Recovery(after, round(seconds, 2), limit_s))
             self.say(f"recovered after {after} in {seconds:.1f} s")
 
-    async def is_well(self) -> bool:
-        """Whether the relay has caught up, no gap is open, and the API is ready."""
-        return await self.stored_up_to(self.feed.now() - CAUGHT_UP_US) and await self._ready()
+    def as_of_now(self) -> Callable[[], Awaitable[bool]]:
+        """Whether all that has happened up to this call is stored, no gap is open, and the API is ready."""
+        now = self.feed.now()
+
+        async def well() -> bool:
+            return await self.stored_up_to(now) and await self._ready()
+
+        return well
 
     async def stored_up_to(self, instant: Micros) -> bool:
         """Whether all that happened before `instant` is stored, and no gap is open."""
@@ -199,6 +211,14 @@ class Rig:
         except (httpx.TransportError, ValueError):
             return None
 
+    async def get_text(self, path: str) -> str | None:
+        """The body of an answer of the API; None where there was none."""
+        try:
+            async with httpx.AsyncClient(base_url=self.api_url, timeout=15, trust_env=False) as client:
+                return (await client.get(path)).text
+        except httpx.TransportError:
+            return None
+
     def postgres_processes(self) -> list[psutil.Process]:
         pid = self.postgres.running_pid()
         if pid is None:
@@ -233,7 +253,7 @@ class Rig:
         self.say("the world ends: waiting for the rest of it to be stored")
         await self.until(stored_to_the_end, "everything that happened is stored")
         await self.stop_probing()
-        for service in (self.relay, self.api):
+        for service in self.services:
             if service.alive:
                 code = await service.stop()
                 self.check(f"{service.name} stops when it is told to", code == 0, f"exit code {code}", promised="0")
@@ -257,6 +277,9 @@ class Rig:
         return answer is not None and answer.get("status") == "ready"
 
     def _raise_early_ends(self) -> None:
+        ended = [service for service in self.services if service.ended_by_itself]
+        if ended:
+            raise DrillFailed(f"the {ended[0].name} ended by itself{self.last_words()}")
         if self._probing is not None and self._probing.done() and not self._probing.cancelled():
             self._probing.result()
 
@@ -301,7 +324,7 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
                 say("starting the API")
                 await rig.start_api()
             if set(setup.starts) >= {"relay", "api"}:
-                await rig.until(rig.is_well, "the platform is up and has caught up", limit_s=START_LIMIT_S)
+                await rig.until(rig.as_of_now(), "the platform is up and has caught up", limit_s=START_LIMIT_S)
                 say("the platform is up and has caught up")
             yield rig
     finally:
@@ -336,7 +359,6 @@ def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
         "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if qdrant_url else "none",
         "GROUNDSWELL_LOG_FORMAT": "json",
         "GROUNDSWELL_DATA_DIR": str(rig.folder / "services"),
-        "GROUNDSWELL_DATABASE_POOL_WAIT_S": "1",
         **({"GROUNDSWELL_QDRANT_URL": qdrant_url} if qdrant_url else {}),
         **rig.setup.environment,
     }
@@ -365,11 +387,12 @@ def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
             **rig.setup.api,
         },
     )
+    rig.services = [rig.relay, rig.api]
 
 
 async def _end_services(rig: Rig) -> None:
     await rig.stop_probing()
-    for service in (rig.relay, rig.api):
+    for service in rig.services:
         if service.alive:
             service.thaw()
             await service.kill()

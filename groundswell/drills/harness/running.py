@@ -8,7 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.drills.harness.rig import DrillSkipped, Rig, Setup, set_up
+from groundswell.drills.harness.rig import DrillFailed, DrillSkipped, Rig, Setup, set_up
 from groundswell.drills.harness.verdict import Check, Verdict, standard_checks
 from groundswell.errors import GroundswellError
 
@@ -41,15 +41,15 @@ async def run_drill(
             try:
                 await drill.course(rig)
                 await rig.come_to_rest()
-            except (TimeoutError, GroundswellError) as error:
-                failed = f"{error}{_last_words(rig)}"
+            except (TimeoutError, GroundswellError, DrillFailed) as error:
+                failed = str(error)
     except DrillSkipped as reason:
         return Verdict(
             drill=drill.name, passed=True, seconds=0, checks=(), recoveries=(), answers=None, reconciliation=None,
             skipped=str(reason),
         )  # fmt: skip
-    except (TimeoutError, GroundswellError) as error:
-        failed = f"the platform did not come up: {error}{_last_words(rig)}"
+    except (TimeoutError, GroundswellError, DrillFailed) as error:
+        failed = f"the platform did not come up: {error}"
     answers = rig.prober.answers if rig is not None and hasattr(rig, "prober") else None
     reconciliation = rig.reconciliation if rig is not None else None
     recoveries = tuple(rig.recoveries) if rig is not None else ()
@@ -66,14 +66,3 @@ async def run_drill(
         failed=failed,
         logs=str(rig.folder) if keep and rig is not None else None,
     )
-
-
-def _last_words(rig: Rig | None) -> str:
-    if rig is None or not hasattr(rig, "relay"):
-        return ""
-    said = [
-        f"{service.name} (run {service.runs}, exit code {service.exit_code}) last said:\n{service.last_words()}"
-        for service in (rig.relay, rig.api)
-        if service.runs
-    ]
-    return "".join(f"\n{text}" for text in said)

@@ -23,6 +23,7 @@ class Service:
         self._arguments = arguments
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
+        self._wanted = False
         self.runs = 0
 
     @property
@@ -33,6 +34,11 @@ class Service:
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether nobody stopped it, and it has ended all the same."""
+        return self._wanted and self._process is not None and self._process.returncode is not None
 
     @property
     def pid(self) -> int:
@@ -55,6 +61,7 @@ class Service:
         """Start it, with `more` variables for this run."""
         assert not self.alive, f"{self.name} runs already"
         self.runs += 1
+        self._wanted = True
         self.log.parent.mkdir(exist_ok=True)
         # Nothing of the person's own configuration gets in: neither their environment nor a .env file beside them.
         with self.log.open("wb") as log:
@@ -72,6 +79,7 @@ class Service:
 
     async def kill(self) -> None:
         """SIGKILL: what happens when a machine dies or memory runs out."""
+        self._wanted = False
         if self.alive:
             assert self._process is not None
             self._process.kill()
@@ -85,6 +93,7 @@ class Service:
 
     async def stop(self) -> int | None:
         """SIGTERM, and its exit code; None where it did not end within `STOP_LIMIT_S` and had to be killed."""
+        self._wanted = False
         if self._process is None:
             return None
         if self.alive:
@@ -98,4 +107,5 @@ class Service:
     async def ended(self, limit_s: float) -> int:
         """Its exit code, once it has ended by itself. Raises TimeoutError."""
         assert self._process is not None, "a service ends after it was started"
+        self._wanted = False
         return await asyncio.wait_for(self._process.wait(), limit_s)
