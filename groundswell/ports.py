@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from groundswell.core.co_mentions import CoMention
+from groundswell.core.embedding_chain import Device, Hardware, ModelEntry
 from groundswell.core.labels import Label, LabelPhrase
 from groundswell.core.message_budget import Allowance
 from groundswell.core.posts import Decoded, Deleted, Micros, Post
@@ -478,6 +479,42 @@ class Traits(msgspec.Struct, frozen=True):
     event_time: Micros
     fingerprint: int
     """Of its text, see `core.near_duplicates`."""
+
+
+class LoadedModel(Embedder, Protocol):
+    """An embedding model that has been loaded and proven."""
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def about(self) -> str:
+        """Precision and where it came from, in a few words."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what it holds. Blocks for a moment; safe to call twice."""
+        ...
+
+
+class ModelLoader(Protocol):
+    """Looks at the machine and loads models. Its methods block: call them in a thread."""
+
+    def probe(self, *, with_cuda: bool) -> Hardware:
+        """Never raises. CUDA is tried only where asked for."""
+        ...
+
+    def load(self, entry: ModelEntry, device: Device, hardware: Hardware) -> LoadedModel:
+        """Bounded in time and memory.
+
+        Raises:
+            EmbeddingUnavailable: with what stood in the way.
+        """
+        ...
+
+    def interrupt(self) -> None:
+        """End whatever is loading or loaded, at once: the program stops."""
+        ...
 
 
 class LexicalSearch(Protocol):

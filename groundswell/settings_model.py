@@ -60,8 +60,20 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     qdrant_collection: str
     """Collection that holds the post vectors."""
     embedding_chain: tuple[str, ...]
-    """Embedding models in order of preference: the first that loads is used. `none` switches embeddings
-    off."""
+    """Embedding models in order of preference: the first that works here is used, and those before it are
+    tried again now and then. `@gpu` and `@cpu` keep a model to one of them. `none` ends the chain; alone it
+    switches embeddings off."""
+    model_dir: Path | None
+    """Folder of embedding models, one folder for each, such as `BAAI/bge-small-en-v1.5`; what is fetched is
+    kept there too. Empty: `models` in the data directory."""
+    model_fetch: Literal["allowed", "never"]
+    """Whether an embedding model that is not in the model folder may be fetched from the network."""
+    embedding_load_timeout_s: float
+    """Seconds that an embedding model may take to be found or fetched, loaded and used for the first time.
+    After that the next one is tried."""
+    embedding_memory_mb: int
+    """Most memory in megabytes that the process of an embedding model takes on the processor. The static
+    model needs none of it."""
     source: Literal["simulator", "jetstream", "replay"]
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
     jetstream_hosts: tuple[str, ...]
@@ -167,8 +179,20 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     qdrant_collection: str
     """Collection that holds the post vectors."""
     embedding_chain: tuple[str, ...]
-    """Embedding models in order of preference: the first that loads is used. `none` switches embeddings
-    off."""
+    """Embedding models in order of preference: the first that works here is used, and those before it are
+    tried again now and then. `@gpu` and `@cpu` keep a model to one of them. `none` ends the chain; alone it
+    switches embeddings off."""
+    model_dir: Path | None
+    """Folder of embedding models, one folder for each, such as `BAAI/bge-small-en-v1.5`; what is fetched is
+    kept there too. Empty: `models` in the data directory."""
+    model_fetch: Literal["allowed", "never"]
+    """Whether an embedding model that is not in the model folder may be fetched from the network."""
+    embedding_load_timeout_s: float
+    """Seconds that an embedding model may take to be found or fetched, loaded and used for the first time.
+    After that the next one is tried."""
+    embedding_memory_mb: int
+    """Most memory in megabytes that the process of an embedding model takes on the processor. The static
+    model needs none of it."""
     source: Literal["simulator", "jetstream", "replay"]
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
     api_host: str
@@ -332,8 +356,20 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     qdrant_collection: str
     """Collection that holds the post vectors."""
     embedding_chain: tuple[str, ...]
-    """Embedding models in order of preference: the first that loads is used. `none` switches embeddings
-    off."""
+    """Embedding models in order of preference: the first that works here is used, and those before it are
+    tried again now and then. `@gpu` and `@cpu` keep a model to one of them. `none` ends the chain; alone it
+    switches embeddings off."""
+    model_dir: Path | None
+    """Folder of embedding models, one folder for each, such as `BAAI/bge-small-en-v1.5`; what is fetched is
+    kept there too. Empty: `models` in the data directory."""
+    model_fetch: Literal["allowed", "never"]
+    """Whether an embedding model that is not in the model folder may be fetched from the network."""
+    embedding_load_timeout_s: float
+    """Seconds that an embedding model may take to be found or fetched, loaded and used for the first time.
+    After that the next one is tried."""
+    embedding_memory_mb: int
+    """Most memory in megabytes that the process of an embedding model takes on the processor. The static
+    model needs none of it."""
     source: Literal["simulator", "jetstream", "replay"]
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
     jetstream_hosts: tuple[str, ...]

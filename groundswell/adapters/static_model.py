@@ -17,8 +17,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from groundswell.core.embedding_chain import Device
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import Embedder, Space, Vector, Vectors
+from groundswell.ports import Space, Vector, Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -40,7 +41,7 @@ _INSTALL_HINT = (
 
 
 class StaticModel:
-    """Embeds short texts at tens of thousands a second on one core. Fulfils `ports.Embedder`.
+    """Embeds short texts at tens of thousands a second on one core. Fulfils `ports.LoadedModel`.
 
     The weights stay in the file (float16, memory-mapped): the process pays only for the rows it touches, and
     processes share them.
@@ -50,10 +51,19 @@ class StaticModel:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        folder = folder or _package_folder()
+        folder = self._folder = folder or _package_folder()
         self._tokenizer = _load_tokenizer(folder / _TOKENIZER)
         self._weights = _map_weights(folder / _WEIGHTS, self.space.dimensions)
         self._ones = np.ones(MAX_CHARACTERS * 4 + 8, np.float32)
+
+    device: Device = "cpu"
+
+    @property
+    def about(self) -> str:
+        return f"float16, mapped from {self._folder}"
+
+    def close(self) -> None:
+        """Nothing to let go of: the system unmaps the file with the last vector."""
 
     @property
     def space(self) -> Space:
@@ -87,31 +97,6 @@ class StaticModel:
             end = start + len(row_ids)
             np.dot(self._ones[: end - start], gathered[start:end], out=out[row])
             start = end
-
-
-def load_embedder(chain: Sequence[str]) -> Embedder | None:
-    """The first model of `chain` that works here, or None where the chain says `none`.
-
-    Args:
-        chain: entries such as `static:wordllama-256`, tried in order; `none` ends it.
-
-    Raises:
-        EmbeddingUnavailable: no entry works; the message says why for each.
-    """
-    reasons: list[str] = []
-    for entry in chain:
-        if entry == "none":
-            return None
-        if entry != "static:wordllama-256":
-            reasons.append(f"{entry}: this build does not know it (known: static:wordllama-256, none)")
-            continue
-        try:
-            return StaticModel()
-        except EmbeddingUnavailable as error:
-            reasons.append(f"{entry}: {error.detail}")
-    if not reasons:
-        return None
-    raise EmbeddingUnavailable("No embedding model of the chain could be loaded. " + " ".join(reasons))
 
 
 def embeddable(text: str) -> str:

@@ -7,8 +7,8 @@ import importlib.util
 import os
 import shutil
 import socket
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
@@ -20,7 +20,11 @@ from groundswell.commands.services import DataDirFlag, PortFlag, SourceName, wit
 from groundswell.configuration.schema import schema_path
 from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, GroundswellError
 
+if TYPE_CHECKING:
+    from groundswell.wiring.chores import EmbeddingReport
+
 State: TypeAlias = Literal["ok", "note", "broken"]
+Part: TypeAlias = Literal["data-directory", "postgres", "qdrant", "embeddings", "source", "port", "page"]
 CLOCK_LIMIT_S = 5.0
 DISK_BROKEN_BYTES = 200_000_000
 DISK_NOTE_BYTES = 2_000_000_000
@@ -41,19 +45,23 @@ Check: TypeAlias = Callable[[settings.EmbeddedSettings], Awaitable[list[Finding]
 
 @explained
 def doctor(
+    part: Annotated[
+        Part | None, typer.Argument(help="Look at this part alone, and at `embeddings` in detail.", show_default=False)
+    ] = None,
     data_dir: DataDirFlag = None,
     port: PortFlag = None,
     source: Annotated[SourceName | None, typer.Option(help="The stream to check.", show_default="simulator")] = None,
 ) -> None:
     """Check the configuration, connect to everything it names, and say which link is broken and how to mend it.
 
-    Changes nothing. Works whether or not the platform runs. Exit code 0 when nothing is broken, 78 for the
-    configuration, 69 for anything else.
+    Changes nothing; `doctor embeddings` may fetch a model, as the platform would. Works whether or not the platform
+    runs. Exit code 0 when nothing is broken, 78 for the configuration, 69 for anything else.
 
     \b
     Examples:
       groundswell doctor
       groundswell doctor --source jetstream    # can Bluesky be reached from here?
+      groundswell doctor embeddings            # which model is used here, and why?
     """
     flags = {"GROUNDSWELL_DATA_DIR": data_dir, "GROUNDSWELL_API_PORT": port, "GROUNDSWELL_SOURCE": source}
     try:
@@ -63,16 +71,17 @@ def doctor(
             _show(Finding("Configuration", "broken", problem))
         raise typer.Exit(EX_CONFIG) from None
     _show(Finding("Configuration", "ok", f"can work ({chosen.environment}, source {chosen.source})"))
-    broken = asyncio.run(_examine(chosen))
+    checks = CHECKS.values() if part is None else [DETAILED.get(part) or CHECKS[part]]
+    broken = asyncio.run(_examine(chosen, checks))
     if broken:
         typer.secho(f"\nBroken: {', '.join(broken)}.", fg="red", bold=True)
         raise typer.Exit(EX_UNAVAILABLE)
     typer.secho("\nNothing is broken.", fg="green", bold=True)
 
 
-async def _examine(chosen: settings.EmbeddedSettings) -> list[str]:
+async def _examine(chosen: settings.EmbeddedSettings, checks: Iterable[Check]) -> list[str]:
     broken: dict[str, None] = {}
-    for check in CHECKS:
+    for check in checks:
         for finding in await check(chosen):
             _show(finding)
             if finding.state == "broken":
@@ -179,19 +188,50 @@ async def check_qdrant(chosen: settings.EmbeddedSettings) -> list[Finding]:
 
 
 async def check_embeddings(chosen: settings.EmbeddedSettings) -> list[Finding]:
-    """Whether the library of each model of the chain is installed; loading one is left to the platform."""
-    libraries = {"static": "wordllama", "fastembed": "fastembed"}
-    usable = [
-        model
-        for model in chosen.embedding_chain
-        if model == "none" or importlib.util.find_spec(libraries[model.partition(":")[0]])
+    """The model that would be used, from what is here already: fetching one is left to the platform."""
+    from groundswell.wiring import chores
+
+    report = await chores.examine_embeddings(chosen, fetch=False)
+    return [_model_in_use(report)]
+
+
+async def examine_embeddings(chosen: settings.EmbeddedSettings) -> list[Finding]:
+    """What was probed, what was tried, what was chosen, and why."""
+    from groundswell.wiring import chores
+
+    report = await chores.examine_embeddings(chosen, fetch=None)
+    hardware = report.hardware
+    memory = "unknown" if hardware.memory_bytes is None else f"{hardware.memory_bytes / 1e9:.1f} GB"
+    cuda = hardware.cuda
+    gpu = f"{cuda.device or 'a GPU'}, {(cuda.memory_bytes or 0) / 1e9:.0f} GB; {cuda.why}" if cuda.usable else cuda.why
+    findings = [
+        Finding("Processor", "ok", f"{hardware.cores} cores, {memory} of memory free"),
+        Finding("CUDA", "ok" if cuda.usable else "note", gpu),
+        Finding("Model folder", "ok", report.models_dir),
     ]
-    if not usable:
-        remedy = "Install groundswell[embedded], or change GROUNDSWELL_EMBEDDING_CHAIN."
-        return [Finding("Embeddings", "note", "no model of the chain is installed: search is lexical only", remedy)]
-    if usable[0] == "none":
-        return [Finding("Embeddings", "ok", "switched off: search is lexical only")]
-    return [Finding("Embeddings", "ok", usable[0])]
+    for attempt in report.attempts:
+        said: dict[str, tuple[State, str]] = {
+            "chosen": ("ok", f"chosen: works on {attempt.device} ({attempt.why}), loaded in {attempt.seconds} s"),
+            "skipped": ("note", f"passed over: {attempt.why}"),
+            "failed": ("note", f"does not work: {attempt.why}"),
+            "untried": ("note", "not tried: a model before it works"),
+        }
+        state, found = said[attempt.outcome]
+        findings.append(Finding("Model", state, f"{attempt.entry} {found}"))
+    return [*findings, _model_in_use(report)]
+
+
+def _model_in_use(report: EmbeddingReport) -> Finding:
+    if report.space is None:
+        if not report.attempts:
+            return Finding("Embeddings", "ok", "switched off: search is lexical only")
+        remedy = "Install groundswell[embedded], or change GROUNDSWELL_EMBEDDING_CHAIN. `groundswell doctor embeddings`"
+        return Finding(
+            "Embeddings", "note", "no model of the chain works: search is lexical only", f"{remedy} says more."
+        )
+    chosen = next(attempt for attempt in report.attempts if attempt.outcome == "chosen")
+    speed = f"{report.posts_per_second:,.0f} posts a second"
+    return Finding("Embeddings", "ok", f"{chosen.entry} on {chosen.device}, about {speed}, space {report.space}")
 
 
 async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
@@ -257,12 +297,14 @@ async def check_site(chosen: settings.EmbeddedSettings) -> list[Finding]:  # noq
     return [Finding("Page", "note", f"not built{'' if node else ', and there is no Node to build it'}", how)]
 
 
-CHECKS: tuple[Check, ...] = (
-    check_data_directory,
-    check_database,
-    check_qdrant,
-    check_embeddings,
-    check_source,
-    check_port,
-    check_site,
-)
+CHECKS: dict[Part, Check] = {
+    "data-directory": check_data_directory,
+    "postgres": check_database,
+    "qdrant": check_qdrant,
+    "embeddings": check_embeddings,
+    "source": check_source,
+    "port": check_port,
+    "page": check_site,
+}
+DETAILED: dict[Part, Check] = {"embeddings": examine_embeddings}
+"""What is asked instead where one part alone is looked at."""

@@ -63,6 +63,7 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
             stop,
             hub.run,
             watch.run,
+            models.chain.run,
             lambda stop: follow_events(reads, hub, stop),
             lambda stop: serve(
                 app, listener, stop, ready=lambda: log.info("answering on port %d", listener.getsockname()[1])
@@ -82,7 +83,9 @@ def application(
     reads = PostgresReads(pool)
     services = ApiServices(
         reads=reads,
-        search=SearchService(PostgresSearch(pool), index, models.embedder, clock, metrics=metrics),
+        search=SearchService(
+            PostgresSearch(pool), index, models.chain.current if models.chain.entries else None, clock, metrics=metrics
+        ),
         past=TimeTravel(PostgresMomentum(pool), reads, clock),
         rules=PostgresRules(pool),
         keys=PostgresKeys(pool),

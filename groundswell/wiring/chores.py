@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,11 +24,21 @@ from groundswell.adapters.postgres_keys import PostgresKeys
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.configuration.secret import Secret
+from groundswell.core.embedding_chain import Hardware
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.ports import Embedder
+from groundswell.services.embeddings import Attempt
+from groundswell.settings_model import EmbeddedSettings
+from groundswell.wiring.parts import embedding_chain, models_folder
 
 CHORE_POOL_SIZE = 2
 CHORE_WAIT_S = 5.0
 CHORE_STATEMENT_S = 30.0
+SPEED_S = 0.3
+SAMPLE_POSTS = [
+    f"post number {n}: markets rally on rate cut hopes, says someone at example.com #news" for n in range(64)
+]
+"""What `doctor` measures a model with."""
 
 
 @asynccontextmanager
@@ -124,6 +135,49 @@ async def inspect_database(address: str) -> DatabaseReport:
         max_connections=int(row[3]),
         posts=posts,
     )
+
+
+class EmbeddingReport(msgspec.Struct, frozen=True):
+    """What `doctor` shows of the embedding chain."""
+
+    hardware: Hardware
+    attempts: Sequence[Attempt]
+    models_dir: str
+    space: str | None
+    """Of the model that was chosen; None where none works."""
+    posts_per_second: float
+
+
+async def examine_embeddings(settings: EmbeddedSettings, *, fetch: bool | None) -> EmbeddingReport:
+    """Go through the chain as a service does, and measure the model that it ends with.
+
+    Args:
+        fetch: whether models may be fetched; None as the settings say.
+    """
+    # What the chain would log is in the report; without a handler Python would print it as well.
+    logging.getLogger("groundswell").addHandler(logging.NullHandler())
+    chain = embedding_chain(settings, fetch=fetch)
+    try:
+        await chain.load()
+        assert chain.hardware is not None
+        space = None if chain.active is None else chain.active.space.name
+        speed = 0.0 if chain.active is None else await asyncio.to_thread(_speed, chain.active)
+        folder = models_folder(settings)
+        return EmbeddingReport(chain.hardware, tuple(chain.attempts), str(folder), space, speed)
+    finally:
+        await chain.close()
+
+
+def _speed(model: Embedder) -> float:
+    """Posts a second, from a few of them."""
+    clock = SystemClock()
+    model.embed(SAMPLE_POSTS)
+    started = clock.monotonic()
+    rounds = 0
+    while clock.monotonic() - started < SPEED_S:
+        model.embed(SAMPLE_POSTS)
+        rounds += 1
+    return rounds * len(SAMPLE_POSTS) / (clock.monotonic() - started)
 
 
 def platform_running(data_dir: Path) -> int | None:

@@ -62,8 +62,9 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
 
         progress.step("Loading the embedding model")
         models = await search_models(stack, settings, qdrant_url=qdrant_url, qdrant_missing=qdrant_missing)
-        if models.embedder_missing is not None:
-            progress.note(f"Search goes on by words alone. {models.embedder_missing}")
+        missing = models.chain.why_none()
+        if missing is not None:
+            progress.note(f"Search goes on by words alone: {missing}")
 
         source, recording = await open_source(stack, settings, tell=progress.step)
         metrics = Metrics()
@@ -98,6 +99,7 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         await run_together(
             stop,
             hub.run,
+            models.chain.run,
             lambda stop: serve(app, listener, stop, ready=lambda: progress.ready(page)),
             *writers(parts, ends_all=False),
         )

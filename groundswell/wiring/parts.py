@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from importlib import resources
+from pathlib import Path
 from random import Random
 from types import MappingProxyType
 from urllib.parse import quote
@@ -14,6 +14,7 @@ from urllib.parse import quote
 import msgspec
 
 from groundswell.adapters.disk_spool import DiskSpool
+from groundswell.adapters.embedding_models import EmbeddingModels
 from groundswell.adapters.migrations import require_schema
 from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
@@ -23,13 +24,14 @@ from groundswell.adapters.postgres_rollup import PostgresRollup
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.qdrant import QdrantIndex
-from groundswell.adapters.static_model import load_embedder
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.embedding_chain import parse_chain
 from groundswell.core.entities import EntityExtractor
-from groundswell.errors import ConfigError, EmbeddingUnavailable
+from groundswell.errors import ConfigError
 from groundswell.metrics import Metrics
-from groundswell.ports import Broadcaster, Embedder, ResumePoint, Source, VectorIndex
+from groundswell.ports import Broadcaster, ResumePoint, Source, VectorIndex
 from groundswell.services.condition import ConditionWatch
+from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.housekeeping import Housekeeper
 from groundswell.services.indexer import Indexer
 from groundswell.services.momentum import MomentumTicker
@@ -56,9 +58,8 @@ after a wait that would be in vain.
 class Models(msgspec.Struct, frozen=True):
     """What search by meaning needs; either may be missing, with the reason in words."""
 
-    embedder: Embedder | None
+    chain: EmbeddingChain
     index: VectorIndex | None
-    embedder_missing: str | None = None
     index_missing: str | None = None
 
 
@@ -121,12 +122,10 @@ async def search_models(
     qdrant_url: str | None,
     qdrant_missing: str | None = None,
 ) -> Models:
-    """The embedding model and the vector index. Neither being there is no reason not to start."""
-    embedder, embedder_missing = None, "switched off by GROUNDSWELL_EMBEDDING_CHAIN"
-    try:
-        embedder = await asyncio.to_thread(load_embedder, settings.embedding_chain)
-    except EmbeddingUnavailable as error:
-        embedder_missing = error.detail
+    """The embedding models and the vector index. Neither being there is no reason not to start."""
+    chain = embedding_chain(settings)
+    stack.push_async_callback(chain.close)
+    await chain.start()
     index = None
     if qdrant_url is not None:
         key = settings.qdrant_api_key
@@ -137,9 +136,8 @@ async def search_models(
     elif qdrant_missing is None:
         qdrant_missing = "GROUNDSWELL_QDRANT_URL is not set"
     return Models(
-        embedder=embedder,
+        chain=chain,
         index=index,
-        embedder_missing=None if embedder is not None else embedder_missing,
         index_missing=None if index is not None else qdrant_missing,
     )
 
@@ -172,6 +170,24 @@ def open_spool(
     return spool
 
 
+def embedding_chain(
+    settings: RelaySettings | ApiSettings | EmbeddedSettings, *, fetch: bool | None = None
+) -> EmbeddingChain:
+    """The chain, nothing loaded yet. `fetch` overrides whether models may be fetched."""
+    loader = EmbeddingModels(
+        models_dir=models_folder(settings),
+        fetch=settings.model_fetch == "allowed" if fetch is None else fetch,
+        memory_bytes=settings.embedding_memory_mb * 2**20,
+        load_timeout_s=settings.embedding_load_timeout_s,
+    )
+    return EmbeddingChain(parse_chain(settings.embedding_chain), loader, SystemClock())
+
+
+def models_folder(settings: RelaySettings | ApiSettings | EmbeddedSettings) -> Path:
+    """Where embedding models lie, and where fetched ones are kept."""
+    return (settings.model_dir or settings.data_dir / "models").expanduser().resolve()
+
+
 def relay_parts(
     settings: RelaySettings | EmbeddedSettings,
     *,
@@ -189,7 +205,8 @@ def relay_parts(
     store = _MigratedStore(pool)
     indexer = None
     if models.index is not None:
-        indexer = Indexer(PostgresOutbox(pool), models.index, models.embedder, clock)
+        embedder = models.chain.current if models.chain.entries else None
+        indexer = Indexer(PostgresOutbox(pool), models.index, embedder, clock)
     relay = Relay(
         source,
         store,
@@ -214,7 +231,7 @@ def relay_parts(
     reports: Mapping[str, Report] = {
         "relay": relay.status,
         "momentum": ticker.status,
-        "embeddings": lambda: _embeddings_report(models),
+        "embeddings": models.chain.status,
         "vectors": lambda: _vectors_report(models, indexer, metrics),
         **more_reports,
     }
@@ -242,12 +259,6 @@ def count_rollup(settings: RelaySettings | EmbeddedSettings, pool: Pool) -> Roll
     return Rollup(PostgresRollup(pool), keep_s=keep_s)
 
 
-def _embeddings_report(models: Models) -> tuple[str, Mapping[str, object]]:
-    if models.embedder is None:
-        return "disabled", {"why": models.embedder_missing, "space": None}
-    return "ready", {"why": None, "space": models.embedder.space.name}
-
-
 def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -> tuple[str, Mapping[str, object]]:
     if indexer is None:
         return "disabled", {"why": models.index_missing}
@@ -256,7 +267,7 @@ def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -
     metrics.set("vectors_indexed_total", state.indexed_total)
     why = state.last_error
     if state.phase == "disabled":
-        why = models.embedder_missing
+        why = models.chain.why_none()
     healthy = state.phase in ("idle", "indexing")
     return "running" if healthy else state.phase, {
         "why": why,

@@ -93,7 +93,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             migrated.set()
 
         waiting = (once(migrated, other) for other in (*others, *on_the_store))
-        await run_together(stop, relay, until_stopped(wait_for_database), *beside_it, *waiting)
+        await run_together(stop, relay, models.chain.run, until_stopped(wait_for_database), *beside_it, *waiting)
 
 
 async def _remote_clients(

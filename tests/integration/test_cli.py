@@ -204,3 +204,20 @@ def test_up_runs_the_platform_is_seen_by_doctor_and_stops_cleanly_on_ctrl_c(cli:
     finally:
         process.kill()
         process.communicate()
+
+
+def test_doctor_shows_what_was_probed_tried_and_chosen_among_the_embedding_models(cli: Cli) -> None:
+    said = cli(
+        "doctor",
+        "embeddings",
+        GROUNDSWELL_EMBEDDING_CHAIN="fastembed:no/such@gpu,fastembed:no/such@cpu,static:wordllama-256,fastembed:never/asked",
+        GROUNDSWELL_MODEL_FETCH="never",
+    )
+    assert "cores" in said
+    assert "CUDA" in said
+    assert "fastembed:no/such@gpu" in said
+    assert "fastembed:no/such@cpu does not work: fastembed does not know no/such" in said
+    assert "static:wordllama-256 chosen: works on cpu (float16" in said
+    assert "fastembed:never/asked not tried: a model before it works" in said
+    assert "space wordllama-256" in said
+    assert "Postgres" not in said

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundswell.adapters.static_model import MAX_CHARACTERS, StaticModel, load_embedder
+from groundswell.adapters.embedding_models import EmbeddingModels
+from groundswell.adapters.static_model import MAX_CHARACTERS, StaticModel
+from groundswell.core.embedding_chain import parse_chain
 from groundswell.errors import EmbeddingUnavailable
 
 
@@ -80,17 +82,20 @@ def test_weights_that_are_none_are_named(tmp_path: Path, model: StaticModel) -> 
         static_model._map_weights(weights, 256)  # pyright: ignore[reportPrivateUsage]
 
 
-def test_the_chain_gives_the_first_model_that_works() -> None:
-    embedder = load_embedder(["no:such-model", "static:wordllama-256", "none"])
-    assert embedder is not None
-    assert embedder.space.name == "wordllama-256"
+def test_a_static_model_that_this_build_does_not_know_is_named() -> None:
+    models = EmbeddingModels(models_dir=Path(), fetch=False, memory_bytes=2**30, load_timeout_s=10)
+    hardware = models.probe(with_cuda=False)
+    assert hardware.cores >= 1
+    assert models.load(parse_chain(["static:wordllama-256"])[0], "cpu", hardware).space.name == "wordllama-256"
+    with pytest.raises(EmbeddingUnavailable, match="no such static model"):
+        models.load(parse_chain(["static:wordllama-512"])[0], "cpu", hardware)
 
 
-def test_none_ends_the_chain_without_a_model() -> None:
-    assert load_embedder(["none", "static:wordllama-256"]) is None
-    assert load_embedder([]) is None
+def test_cut_off_weights_are_named(tmp_path: Path, model: StaticModel) -> None:
+    from groundswell.adapters import static_model
 
-
-def test_a_chain_of_which_nothing_works_says_why() -> None:
-    with pytest.raises(EmbeddingUnavailable, match="no:such-model: this build does not know it"):
-        load_embedder(["no:such-model"])
+    whole = static_model._package_folder() / "weights/l2_supercat_256.safetensors"  # pyright: ignore[reportPrivateUsage]
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(whole.read_bytes()[:1_000_000])
+    with pytest.raises(EmbeddingUnavailable, match=r"w\.safetensors cannot be read"):
+        static_model._map_weights(weights, 256)  # pyright: ignore[reportPrivateUsage]
