@@ -63,7 +63,7 @@ class Nobody:
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What goes wrong: frames after which connections are cut, commits that fail, commits after which the relay dies."""
+    """What goes wrong: frames after which connections are cut, failing commits, commits after which the relay dies."""
 
     cuts: tuple[int, ...] = ()
     failing_commits: frozenset[int] = frozenset()
