@@ -325,6 +325,22 @@ class Outbox(Protocol):
         ...
 
 
+class IndexedPosts(Protocol):
+    """The posts, for what keeps search in step with them. Every method raises `StoreUnavailable`."""
+
+    async def oldest(self) -> Micros | None:
+        """The event time of the oldest post; None where there is none."""
+        ...
+
+    async def queue_before(self, instant: Micros) -> int:
+        """Queue the posts whose event time is before `instant` for the vector index; answers how many."""
+        ...
+
+    async def cut(self, limit: int) -> int:
+        """Bring the terms of up to `limit` posts up to date; answers how many."""
+        ...
+
+
 # ------------------------------------------------------------------ search
 class Space(msgspec.Struct, frozen=True):
     """A named vector of the collection: one per embedding model, never mixed."""
@@ -440,6 +456,10 @@ class VectorIndex(Protocol):
         self, vector: Vector, filters: SearchFilters, limit: int, within: Within = EVERYTHING
     ) -> list[Hit]:
         """The nearest posts of the vector's own space."""
+        ...
+
+    async def clear(self) -> None:
+        """Remove everything, with how it was kept; `ensure` makes it anew. Nothing there: no error."""
         ...
 
     async def drop(self, space: str) -> None:

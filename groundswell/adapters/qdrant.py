@@ -33,7 +33,7 @@ MAX_POINTS_PER_REQUEST = 1_000
 GRAPH_DEGREE = 32
 GRAPH_EFFORT = 200
 """Of a server's graph index (m, ef_construct). Measured at 50,000 posts of 256 dimensions: 98% of the true nearest ten,
-where Qdrant's defaults of 16 and 100 find 93% (decision 0020)."""
+where Qdrant's defaults of 16 and 100 find 93% (see docs/decisions)."""
 SEARCH_EF = 256
 """Candidates that a graph index keeps in view."""
 OVERSAMPLING = 2.0
@@ -70,9 +70,8 @@ class QdrantIndex:
     async def ensure(self, space: Space) -> None:
         """Create the collection, the space and the payload indexes where they are missing. Idempotent."""
         async with self._connected() as (client, models):
-            vectors = {
-                space.name: models.VectorParams(size=space.dimensions, distance=models.Distance.COSINE, on_disk=True)
-            }
+            cosine = models.Distance.COSINE
+            vectors = {space.name: models.VectorParams(size=space.dimensions, distance=cosine, on_disk=True)}
             if not await client.collection_exists(self.collection):
                 # One byte a dimension in memory, whole vectors on disk to rescore with.
                 scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
@@ -138,6 +137,11 @@ class QdrantIndex:
         async with self._connected() as (client, models):
             await client.delete(self.collection, models.PointIdsList(points=list(pks)), wait=True)
 
+    async def clear(self) -> None:
+        async with self._connected() as (client, _):
+            if await client.collection_exists(self.collection):
+                await client.delete_collection(self.collection)
+
     async def delete_before(self, instant: Micros) -> None:
         async with self._connected() as (client, models):
             older = models.FieldCondition(key=TIME_FIELD, range=models.Range(lt=instant))
@@ -155,10 +159,7 @@ class QdrantIndex:
                 using=vector.space.name,
                 query_filter=_filter(filters, within),
                 limit=limit,
-                search_params=models.SearchParams(
-                    hnsw_ef=SEARCH_EF,
-                    quantization=models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING),
-                ),
+                search_params=None if self.url == IN_MEMORY else _search_params(),
                 with_payload=False,
             )
         return [Hit(int(point.id), point.score) for point in answer.points]
@@ -259,6 +260,13 @@ def _bodies(points: Sequence[VectorPoint]) -> list[dict[str, Any]]:
             for point, row in zip(some, rows.tolist(), strict=True)
         ]
     return bodies
+
+
+def _search_params() -> models.SearchParams:
+    from qdrant_client import models
+
+    rescoring = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+    return models.SearchParams(hnsw_ef=SEARCH_EF, quantization=rescoring)
 
 
 def _filter(filters: SearchFilters, within: Within) -> models.Filter | None:

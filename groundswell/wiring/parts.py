@@ -16,6 +16,7 @@ import msgspec
 from groundswell.adapters.disk_spool import DiskSpool
 from groundswell.adapters.embedding_models import EmbeddingModels
 from groundswell.adapters.migrations import require_schema
+from groundswell.adapters.postgres_indexed import PostgresIndexed
 from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
@@ -32,7 +33,8 @@ from groundswell.metrics import Metrics
 from groundswell.ports import Broadcaster, ResumePoint, Source, VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
-from groundswell.services.housekeeping import Housekeeper
+from groundswell.services.housekeeping import Housekeeper, Sweep
+from groundswell.services.index_upkeep import IndexRetention, TermUpkeep
 from groundswell.services.indexer import Indexer
 from groundswell.services.momentum import MomentumTicker
 from groundswell.services.relay import Relay
@@ -242,10 +244,19 @@ def relay_parts(
         surges=SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics),
         reporter=Reporter(store, reports),
         housekeeper=Housekeeper(
-            store, events_keep_s=settings.events_keep_hours * 3600, sweeps=[count_rollup(settings, pool)]
+            store,
+            events_keep_s=settings.events_keep_hours * 3600,
+            sweeps=[count_rollup(settings, pool), *index_sweeps(models, pool)],
         ),
         condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
     )
+
+
+def index_sweeps(models: Models, pool: Pool) -> list[Sweep]:
+    """The sweeps that keep what search reads in step with the posts."""
+    posts = PostgresIndexed(pool)
+    retention = [] if models.index is None else [IndexRetention(posts, models.index)]
+    return [TermUpkeep(posts), *retention]
 
 
 def count_rollup(settings: RelaySettings | EmbeddedSettings, pool: Pool) -> Rollup:

@@ -58,7 +58,7 @@ def toward(*values: float) -> Vector:
     return Vector(SPACE if len(values) == SPACE.dimensions else OTHER, np.array(values, np.float32))
 
 
-def point(pk: int, *values: float, **payload: Any) -> VectorPoint:
+def point(pk: int, /, *values: float, **payload: Any) -> VectorPoint:
     return VectorPoint(pk, toward(*values), {"entities": [], "author": "a", "source": "s", "event_time": T0, **payload})
 
 

@@ -311,3 +311,43 @@ def test_a_new_vector_and_a_new_index_reach_every_shard(tmp_path: Path) -> None:
         collection.close()
 
     run(scenario())
+
+
+def test_searches_go_on_while_the_engine_optimises(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        async with EmbeddedQdrant(tmp_path, seal_at=3_000) as engine, httpx.AsyncClient(base_url=engine.url) as http:
+            index = QdrantIndex(engine.url)
+            await index.ensure(SPACE)
+            await index.upsert(points(range(3_500)))
+            answered = 0
+            indexed = 0
+            while not indexed:
+                hits = await index.search(Vector(SPACE, np.asarray(vector(answered), np.float32)), SearchFilters(), 1)
+                assert [hit.pk for hit in hits] == [answered]
+                await index.upsert(points([4_000 + answered]))
+                answered += 1
+                indexed = (await http.get("/collections/posts")).json()["result"]["indexed_vectors_count"]
+            await index.close()
+            return answered
+
+    assert run(scenario()) > 1
+
+
+def test_every_field_that_is_filtered_by_has_an_index(tmp_path: Path) -> None:
+    async def scenario() -> set[str]:
+        async with EmbeddedQdrant(tmp_path) as engine, httpx.AsyncClient(base_url=engine.url) as http:
+            index = QdrantIndex(engine.url)
+            await index.ensure(SPACE)
+            await index.close()
+            return set((await http.get("/collections/posts")).json()["result"]["payload_schema"])
+
+    assert run(scenario()) == {"entities", "author", "lang", "source", "event_time", "pk", "fingerprint"}
+
+
+def test_a_quantisation_that_the_engine_does_not_have_is_refused(tmp_path: Path) -> None:
+    async def scenario() -> int:
+        async with EmbeddedQdrant(tmp_path) as engine, httpx.AsyncClient(base_url=engine.url) as http:
+            body = {"vectors": {"toy": {"size": 2, "distance": "Cosine"}}, "quantization_config": {"binary": {}}}
+            return (await http.put("/collections/posts", json=body)).status_code
+
+    assert run(scenario()) in {400, 501}

@@ -14,6 +14,7 @@ from types import TracebackType
 
 import msgspec
 
+from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.core.session import full_jitter_backoff
 from groundswell.errors import EX_CONFIG, DataDirectoryError, VectorIndexUnavailable
 
@@ -22,8 +23,19 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0
 """A large directory whose log has to be replayed takes seconds to open."""
 STOP_TIMEOUT_S = 15.0
+ADDRESS_FILE = "address"
+"""Where a running engine answers, for the commands beside the platform."""
 LOCK_WAIT_S = 15.0
 """How long an engine whose parent was killed may take to flush and let go of the directory."""
+
+
+def running_engine(path: Path) -> tuple[str, int] | None:
+    """The URL and the process of the engine that runs over `path`, whoever started it; None if none does."""
+    holder = DirectoryLock(path).holder()
+    try:
+        return None if holder is None else ((path / ADDRESS_FILE).read_text("utf-8").strip(), holder)
+    except OSError:
+        return None
 
 
 class _Told(msgspec.Struct):
@@ -142,6 +154,7 @@ class EmbeddedQdrant:
                 await asyncio.sleep(0.25)
             else:
                 self._port = int(self._url.rpartition(":")[2])
+                (self.path / ADDRESS_FILE).write_text(self._url, "utf-8")
                 return
 
     async def _launch_once(self) -> tuple[_Running, str]:
