@@ -102,6 +102,35 @@ def test_movers_are_listed_by_score_with_their_stage_and_sparkline(desk: Visit) 
     expect(first.get_by_role("img")).to_have_attribute("aria-label", re.compile("over the last 30 minutes"))
 
 
+def test_a_mover_says_what_it_is_about_and_leads_to_what_is_named_with_it(desk: Visit) -> None:
+    """With a label and links that the simulated feed has not made yet, laid over its own answers."""
+    page = desk.page
+    label = "<b>rate</b> cut \u00b7 emergency meeting"
+    other = {"entity": "hashtag:fomc", "kind": "hashtag", "name": "fomc", "display": "#fomc", "stage": "rising"}
+
+    def listing(route: Route) -> None:
+        body = route.fetch().json()
+        route.fulfill(json=body | {"data": [row | {"label": label} for row in body["data"]]})
+
+    def entity(route: Route) -> None:
+        body = route.fetch().json()
+        related = {"posts": 12, "authors": 11, "npmi": 0.5, "g2": 60.0, **other}
+        label_of = {"text": label, "phrases": [], "posts": 40, "authors": 38, "as_of": body["as_of"]}
+        route.fulfill(json=body | {"label": label_of, "related": [related]})
+
+    page.route("**/v1/momentum?*", listing)
+    page.route("**/v1/momentum/*/*", entity)
+    page.goto("/")
+    wait_for_content(page)
+    expect(movers(page).first.locator(".mover-label")).to_have_text(label, timeout=PATIENCE_MS)
+    movers(page).first.get_by_role("link").click()
+    expect(page.locator(".about-it")).to_contain_text(label, timeout=PATIENCE_MS)
+    page.locator(".related").get_by_role("link", name="#fomc").click()
+    expect(page.locator("#entity-title")).to_have_text("#fomc")
+    page.unroute_all(behavior="wait")
+    assert desk.complaints == []
+
+
 def test_an_entity_opens_with_its_history_and_closes_again(desk: Visit) -> None:
     page = desk.page
     page.goto("/")

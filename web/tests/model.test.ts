@@ -67,6 +67,13 @@ describe("the sampler", () => {
 });
 
 describe("the movers", () => {
+  test("keep their label through frames, which say nothing of labels, until a listing says otherwise", () => {
+    const labelled = [momentum("hashtag:a", 0.5, { label: "lamps swinging" })];
+    const framed = merge(labelled, [momentum("hashtag:a", 0.6)]);
+    expect(framed[0]).toMatchObject({ score: 0.6, label: "lamps swinging" });
+    expect(merge(framed, [momentum("hashtag:a", 0.6, { label: null })])[0]?.label).toBeNull();
+  });
+
   test("are sorted by score", () => {
     const rows = merge(
       [momentum("hashtag:a", 0.2)],

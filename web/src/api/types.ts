@@ -45,6 +45,19 @@ export interface Momentum {
   score: number;
   /** Mentions a minute over the last 30 minutes, oldest first; null where nothing was observed. */
   sparkline: (number | null)[];
+  /** What its posts have in common, in a few words. Listings say it, frames do not. */
+  label?: string | null;
+}
+
+/** An entity that is named together with another more often than chance has it. */
+export interface Related {
+  entity: string;
+  kind: string;
+  name: string;
+  display: string;
+  stage: Stage | null;
+  /** Who named both. */
+  authors: number;
 }
 
 export interface Gap {
@@ -106,6 +119,9 @@ export type SeriesWindow = (typeof SERIES_WINDOWS)[number];
 export interface Series {
   /** Null while the entity has no momentum. */
   current: Momentum | null;
+  label: { text: string; posts: number; authors: number } | null;
+  /** The surest first. */
+  related: Related[];
   /** Oldest first. */
   data: SeriesBucket[];
   config: { entity: string; window: string; bucket: string; bucket_s: number };

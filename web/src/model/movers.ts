@@ -12,10 +12,15 @@ export function merge(
   const byEntity = new Map(known.map((row) => [row.entity, row]));
   for (const row of fresh) {
     const old = byEntity.get(row.entity);
-    if (old === undefined || old.as_of <= row.as_of) byEntity.set(row.entity, row);
+    if (old === undefined || old.as_of <= row.as_of) byEntity.set(row.entity, labelled(row, old));
   }
   const sorted = [...byEntity.values()].sort(byScore);
   return sorted.filter((row, rank) => rank < FOLLOWED || row.entity === keep);
+}
+
+/** A frame says nothing of labels: a row keeps the one it has until a listing says otherwise. */
+function labelled(row: Momentum, old: Momentum | undefined): Momentum {
+  return row.label === undefined && old?.label !== undefined ? { ...row, label: old.label } : row;
 }
 
 function byScore(a: Momentum, b: Momentum): number {

@@ -1,6 +1,8 @@
 import { type Momentum, SERIES_WINDOWS, type SeriesBucket, type SeriesWindow } from "../api/types";
 import { type Bucket, summary } from "../charts/series";
 import type { App, OpenEntity } from "../model/app";
+import { entityHref } from "../route";
+import { shortDisplay } from "../text/names";
 import { clock, rate } from "../text/time";
 import { Trend } from "./Movers";
 import { Notice } from "./Notice";
@@ -40,6 +42,7 @@ export function EntityPanel({ app }: { app: App }) {
       ) : (
         <Figures row={row} />
       )}
+      <About open={open} />
       <History app={app} open={open} />
       <h3>Latest posts</h3>
       <Latest app={app} open={open} />
@@ -68,6 +71,40 @@ function Figures({ row }: { row: Momentum }) {
           <dd>{value}</dd>
         </div>
       ))}
+    </dl>
+  );
+}
+
+/** What its posts say, and what is named with it. */
+function About({ open }: { open: OpenEntity }) {
+  if (open.series.state !== "here") return null;
+  const { label, related } = open.series.value;
+  if (label === null && related.length === 0) return null;
+  return (
+    <dl class="about-it">
+      {label !== null && (
+        <div>
+          <dt>in their words</dt>
+          <dd dir="auto">{label.text}</dd>
+        </div>
+      )}
+      {related.length > 0 && (
+        <div>
+          <dt>named with it</dt>
+          <dd>
+            <ul class="related">
+              {related.map((other) => (
+                <li key={other.entity}>
+                  <a class="entity" href={entityHref(other.entity)} dir="auto">
+                    {shortDisplay(other)}
+                  </a>
+                  {other.stage !== null && other.stage !== "dormant" && <Stage stage={other.stage} />}
+                </li>
+              ))}
+            </ul>
+          </dd>
+        </div>
+      )}
     </dl>
   );
 }

@@ -85,6 +85,11 @@ function Mover({ row, current }: { row: Momentum; current: boolean }) {
         </a>
         <Stage stage={row.stage} />
       </div>
+      {row.label != null && (
+        <p class="mover-label" dir="auto" title={row.label}>
+          {row.label}
+        </p>
+      )}
       <Sparkline values={row.sparkline} label={`Mentions of ${shortDisplay(row)} over the last 30 minutes`} />
       <p class="figure velocity">
         {rate(row.velocity)}
