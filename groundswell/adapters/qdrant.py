@@ -152,7 +152,7 @@ class QdrantIndex:
         self, vector: Vector, filters: SearchFilters, limit: int, within: Within = EVERYTHING
     ) -> list[Hit]:
         """Nearest first; `score` is the cosine, -1 to 1."""
-        async with self._connected() as (client, models):
+        async with self._connected() as (client, _):
             answer = await client.query_points(
                 self.collection,
                 query=vector.values.tolist(),

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from groundswell import settings
 from groundswell.commands.console import explained
 from groundswell.errors import InvalidRequest
 
@@ -16,6 +17,35 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure how
 @app.callback()
 def bench() -> None:
     """Measure how good and how fast the platform is."""
+
+
+@app.command(short_help="How well search finds what is meant, by words, by meaning and by both.")
+@explained
+def search(
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Labelled sentences, one pair a line: score 0 to 5, tab, sentence, tab, sentence.", show_default=False
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Embedding model, as in GROUNDSWELL_EMBEDDING_CHAIN; repeatable.", show_default="the chain"),
+    ] = None,
+) -> None:
+    """Measure recall and reciprocal rank on labelled sentences and on the simulated network's stories.
+
+    Each question is asked of a real search engine, filled for the purpose in a folder that goes away. A pair scored 4
+    or more is a match: found by its first sentence among all second ones.
+
+    \b
+    Examples:
+      groundswell bench search
+      groundswell bench search --pairs sts-headlines.tsv --model static:wordllama-256
+    """
+    from groundswell.benchmarks.search import measure
+
+    measure(settings.load(settings.EmbeddedSettings), pairs, model or [])
 
 
 @app.command(short_help="How early and how rightly surges are noticed.")

@@ -123,9 +123,7 @@ async def _work_here(stack: AsyncExitStack, settings: EmbeddedSettings, pool: Po
         raise EmbeddingUnavailable(models.chain.why_none() or "There is no vector index.")
     if from_scratch:
         await models.index.clear()
-    indexer = Indexer(
-        PostgresOutbox(pool), models.index, models.chain.current, SystemClock(), poll_s=LOOK_EVERY_S
-    )
+    indexer = Indexer(PostgresOutbox(pool), models.index, models.chain.current, SystemClock(), poll_s=LOOK_EVERY_S)
     ended = asyncio.Event()
     running = asyncio.create_task(indexer.run(ended))
 

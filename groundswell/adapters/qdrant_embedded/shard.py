@@ -21,7 +21,7 @@ Ids = npt.NDArray[np.int64]
 
 NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=1_000_000, max_indexing_threads=1)
 """A sealed shard is looked through, not walked: at 50,000 one-byte vectors of 256 dimensions that finds 99.5% of the
-true nearest ten in 0.6 ms, where Qdrant's default graph finds 93% in 0.5 ms and takes 8 s to build (see docs/decisions)."""
+true nearest ten in 0.6 ms; Qdrant's default graph finds 93% in 0.5 ms and takes 8 s to build (see docs/decisions)."""
 
 _INDEXING_THRESHOLD_KB = 16
 """`optimize` leaves smaller shards as they are; the engine's default would leave 40,000 one-byte vectors."""
