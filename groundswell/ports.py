@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from groundswell.core.co_mentions import CoMention
 from groundswell.core.embedding_chain import Device, Hardware, ModelEntry
+from groundswell.core.habit import Watched
 from groundswell.core.labels import Label, LabelPhrase
 from groundswell.core.message_budget import Allowance
+from groundswell.core.momentum import Observed
 from groundswell.core.posts import Decoded, Deleted, Micros, Post
 from groundswell.core.queries import ParsedQuery
 from groundswell.core.series import SeriesPlan, SeriesRequest
@@ -188,6 +190,8 @@ class MomentumRow(msgspec.Struct, frozen=True):
     """0 to 1."""
     sparkline: tuple[float | None, ...] = ()
     """Mentions a minute over the last 30 minutes, oldest first; None where nothing was observed."""
+    parts: Mapping[str, object] = {}
+    """What the score is made of: see docs/momentum.md."""
 
 
 class PostStore(Protocol):
@@ -584,28 +588,52 @@ class Broadcaster(Protocol):
 
 # ------------------------------------------------------------------ momentum
 class MinuteCounts(msgspec.Struct, frozen=True):
-    """Mentions of the active entities over the minutes that end at `as_of`, summed over sources.
-
-    Each source's counts are divided by its own coverage before they are summed, and multiplied by `exposure`.
-    """
+    """What was seen of the active entities up to `as_of`, summed over sources."""
 
     as_of: Micros
     entities: Sequence[str]
-    counts: npt.NDArray[np.float64]
-    """Shape (entities, minutes), oldest minute first."""
-    exposure: npt.NDArray[np.float64]
-    """Shape (minutes,), 0 to 1: the observed part of each minute."""
-    authors: npt.NDArray[np.float64]
-    """Shape (entities,): distinct authors in the last 15 minutes."""
+    observed: Observed
 
 
-class AlertDraft(msgspec.Struct, frozen=True):
+class HourCounts(msgspec.Struct, frozen=True):
+    """What the entities that were mentioned in the seven hours up to the end of `hour` had in them."""
+
+    hour: int
+    """Hours since the epoch."""
+    entities: Sequence[str]
+    voices: npt.NDArray[np.floating]
+    """Shape (entities, BUCKETS): mentions in each bucket, each author at most once a minute."""
+    exposure: npt.NDArray[np.floating]
+    """Shape (BUCKETS,), 0 to 1."""
+
+
+class StoredHabits(msgspec.Struct, frozen=True):
+    """Habits as they were stored: of those of the entities asked for that have any."""
+
+    entities: Sequence[str]
+    hours: Sequence[int]
+    """Up to which hour of the epoch each is folded."""
+    rows: npt.NDArray[np.floating]
+    """Shape (entities, WIDTH)."""
+
+
+class StageDraft(msgspec.Struct, frozen=True):
+    """A change of stage, at an instant of event time, with the numbers that made it."""
+
     entity: str
     kind: str
+    at: Micros
+    from_stage: str
     stage: str
     score: float
-    at: Micros
     evidence: Mapping[str, object]
+
+
+class StageMemory(msgspec.Struct, frozen=True):
+    """What the next look at an entity needs to know of the last one."""
+
+    peak: float
+    told_at: Micros | None
 
 
 class MomentumStore(Protocol):
@@ -615,14 +643,44 @@ class MomentumStore(Protocol):
         """The latest instant of event time that any source has been watched to; None before the first post."""
         ...
 
-    async def minute_counts(self, as_of: Micros, minutes: int, limit: int) -> MinuteCounts: ...
+    async def minute_counts(self, as_of: Micros, limit: int) -> MinuteCounts:
+        """The most mentioned entities of the last quarter of an hour, `limit` of them, and all that have momentum."""
+        ...
 
-    async def current(self) -> Sequence[MomentumRow]: ...
+    async def current(self) -> Sequence[tuple[MomentumRow, StageMemory]]: ...
 
     async def publish(
-        self, rows: Sequence[MomentumRow], gone: Sequence[str], alerts: Sequence[AlertDraft], *, live: bool
+        self,
+        rows: Sequence[tuple[MomentumRow, StageMemory]],
+        gone: Sequence[str],
+        changes: Sequence[StageDraft],
+        *,
+        live: bool,
     ) -> Sequence[Event]:
-        """Replace `rows`, remove `gone`, store the alerts that a rule asks for; answers the frames to broadcast."""
+        """Replace `rows`, remove `gone`, store the changes of stage and the alerts that a rule asks for.
+
+        Answers the frames to broadcast. A change that is stored already (same entity, same instant) is not told again.
+        """
+        ...
+
+    async def texts(self, entity: str, since: Micros, until: Micros, limit: int) -> Sequence[str]:
+        """What the latest posts about an entity say, newest first."""
+        ...
+
+    async def first_hour(self) -> int | None:
+        """The first hour of the epoch of which anything was watched; None before there is one."""
+        ...
+
+    async def hour_counts(self, hour: int, limit: int) -> HourCounts: ...
+
+    async def watched(self) -> tuple[int, Watched] | None:
+        """Up to which hour habits are folded, and what they are divided by. None where none are stored."""
+        ...
+
+    async def habits(self, entities: Sequence[str]) -> StoredHabits: ...
+
+    async def save_habits(self, habits: StoredHabits, hour: int, watched: Watched) -> None:
+        """Store what one more hour made of habits, and that they are folded up to `hour`: in one transaction."""
         ...
 
 

@@ -105,12 +105,13 @@ class Momentum(Answer):
     authors: Annotated[int, Field(description="Distinct authors in the last 15 minutes.")]
     velocity: Annotated[float, Field(description="Mentions a minute over the last 5 observed minutes.")]
     acceleration: Annotated[float, Field(description="Mentions a minute, a minute.")]
-    surprise: Annotated[float, Field(description="Against the entity's own history.")]
-    score: Annotated[float, Field(description="0 to 1.")]
+    surprise: Annotated[float, Field(description="Of the last 5 minutes: standard deviations above what is usual.")]
+    score: Annotated[float, Field(description="0 to 1: the chance that an ordinary day of it stays below this.")]
     sparkline: Annotated[
         list[float | None],
         Field(description="Mentions a minute over the last 30 minutes, oldest first; null where nothing was observed."),
     ]
+    parts: Annotated[dict[str, Any], Field(description="What the score is made of: see the page on momentum.")]
 
 
 class Mover(Momentum):

@@ -303,7 +303,7 @@ def _stored_post(row: Sequence[Any]) -> StoredPost:
 
 
 def _momentum_row(row: Sequence[Any]) -> MomentumRow:
-    return MomentumRow(*row[:-1], sparkline=tuple(row[-1]))
+    return MomentumRow(*row[:-2], sparkline=tuple(row[-2]), parts=row[-1])
 
 
 def _source_status(row: Sequence[Any]) -> SourceStatus:

@@ -21,6 +21,7 @@ TOPIC_OF: Final = {
     "posts.new": "posts",
     "posts.deleted": "posts",
     "momentum.update": "momentum",
+    "momentum.stage": "momentum",
     "alert.fired": "alerts",
     "gap": "gaps",
     "status.update": "status",
@@ -57,7 +58,7 @@ class Prepared:
             self._by_entity = _positions(posts)
         elif type_ == "momentum.update":
             self.keys = [msgspec.json.decode(item, type=_About).entity for item in self.items]
-        elif type_ == "alert.fired":
+        elif type_ in ("alert.fired", "momentum.stage"):
             self.keys = [msgspec.json.decode(data, type=_About).entity]
         self.size = sum(map(len, self.items)) or len(self.data)
 
@@ -72,7 +73,9 @@ class Prepared:
         if self.type == "momentum.update":
             found = [at for at, key in enumerate(self.keys) if any(topic.wants_entity(key) for topic in mine)]
             return found or None
-        if self.type == "alert.fired" and not any(topic.wants_entity(self.keys[0]) for topic in mine):
+        if self.type in ("alert.fired", "momentum.stage") and not any(
+            topic.wants_entity(self.keys[0]) for topic in mine
+        ):
             return None
         # What a deleted post was about is not known any more: all who watch posts are told.
         return list(range(len(self.items)))

@@ -9,7 +9,7 @@ is stored, while the database is away, carries null too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
@@ -81,6 +81,8 @@ class MomentumLike(Protocol):
     def score(self) -> float: ...
     @property
     def sparkline(self) -> Sequence[float | None]: ...
+    @property
+    def parts(self) -> Mapping[str, object]: ...
 
 
 def momentum_json(row: MomentumLike) -> dict[str, Any]:
@@ -97,6 +99,36 @@ def momentum_json(row: MomentumLike) -> dict[str, Any]:
         "surprise": row.surprise,
         "score": row.score,
         "sparkline": list(row.sparkline),
+        "parts": dict(row.parts),
+    }
+
+
+class StageLike(Protocol):
+    """What `ports.StageDraft` is, seen from below it."""
+
+    @property
+    def entity(self) -> str: ...
+    @property
+    def at(self) -> Micros: ...
+    @property
+    def from_stage(self) -> str: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def score(self) -> float: ...
+    @property
+    def evidence(self) -> Mapping[str, object]: ...
+
+
+def stage_json(change: StageLike) -> dict[str, Any]:
+    """A change of stage as `momentum.stage` writes it."""
+    return {
+        **_flat_entity(change.entity),
+        "at": rfc3339(change.at),
+        "from_stage": change.from_stage,
+        "stage": change.stage,
+        "score": change.score,
+        "evidence": change.evidence,
     }
 
 

@@ -1,49 +1,61 @@
-"""What is gathering speed: pure functions of mention counts and coverage.
+"""What is gathering speed: the numbers that are published of an entity, from counts, coverage and habit.
 
-An entity's recent minutes are held against its own earlier ones. Those give the mean of a negative binomial for
-the recent count; how far the count lies from it, in standard deviations, is its *surprise* (the signed deviance
-residual: McCullagh & Nelder, Generalized Linear Models, 2nd ed., section 2.4, with the negative binomial's
-deviance). Every rate divides by the time that was really observed, so an outage is neither a dip nor a spike.
+How surprising the counts are is `detector`'s matter, and what an entity usually does `habit`'s. Here they meet how fast
+things go. Every rate divides by the time that was really observed, so an outage is neither a dip nor a spike. How a
+rate changes is a Theil-Sen slope, the median of the slopes between all pairs of points (Sen, Estimates of the
+regression coefficient based on Kendall's tau, JASA 63, 1968): one odd minute does not turn it.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.detector import MIN_EXPOSURE, Look, crowd, look
+from groundswell.core.habit import Grid, Watched
+from groundswell.core.surprise import probability
 
-Floats: TypeAlias = npt.NDArray[np.float64]
-Stage: TypeAlias = Literal["dormant", "emerging", "rising", "peaking", "fading"]
-STAGES: tuple[Stage, ...] = ("dormant", "emerging", "rising", "peaking", "fading")
+Floats: TypeAlias = npt.NDArray[np.floating]
 
-HISTORY_MINUTES = 120
-"""How far back an entity's own history is read."""
+GRID: Final = Grid(5)
 RECENT_MINUTES = 5
-"""What is held against that history."""
+"""What velocity is measured over."""
 WINDOW_MINUTES = 15
 """The window of the published `mentions` and `authors`."""
 SPARKLINE_MINUTES = 30
+BUCKETS = 84
+"""Seven hours of five minutes: the slow window, and what the habits may not hold yet."""
+HISTORY_MINUTES = BUCKETS * 5
 
-MIN_EXPOSURE = 0.05
-"""A minute observed for less than three seconds says nothing about a rate."""
-PRIOR_MENTIONS = 0.1
-PRIOR_MINUTES = 2.0
-"""The rate expected of an entity never seen before: one mention in twenty minutes, worth two minutes of history."""
-ENOUGH_HISTORY_MINUTES = 15.0
-"""With less history than this, little can be called surprising: what was not watched may have been there before."""
-PRIOR_SIZE = 0.5
-EFFECTIVE_MINUTES = 30.0
-"""The negative binomial's size: the mentions of half an hour of history, and half a mention where there is none.
-A longer history does not make it narrower: rates drift, and mentions clump more than Poisson allows."""
+SLOPE_WINDOWS: Final = {"5m": (5, 1), "15m": (5, 3), "1h": (6, 10), "6h": (6, 60)}
+"""Points, and minutes to a point."""
+LEAST_POINTS = 3
 
-MIN_AUTHORS = 3
-"""Below this many distinct authors nothing is more than dormant: one account shouting is not a groundswell."""
-MIN_DWELL_S = 60
-"""A stage lasts at least this long in event time, but for the first rise from dormant."""
+
+class Observed(msgspec.Struct, frozen=True):
+    """What was seen of n entities up to the end of the minute before `end_minute`, which may be partial.
+
+    With several sources, each one's counts are divided by its own coverage before they are summed, and multiplied by
+    the exposure given here.
+    """
+
+    end_minute: int
+    """Minutes since the epoch."""
+    counts: Floats
+    """Shape (n, SPARKLINE_MINUTES): mentions in each minute, oldest first."""
+    exposure: Floats
+    """Shape (SPARKLINE_MINUTES,): the observed part of each minute, 0 to 1."""
+    mentions: Floats
+    """Shape (n, BUCKETS): mentions in buckets of five minutes, of which the last ends with the last minute."""
+    voices: Floats
+    """Shape (n, BUCKETS): the same, but each author at most once a minute."""
+    bucket_exposure: Floats
+    """Shape (BUCKETS,)."""
+    authors: Floats
+    """Shape (n,): distinct authors in the last `WINDOW_MINUTES`."""
 
 
 class Momentum(msgspec.Struct, frozen=True):
@@ -53,126 +65,95 @@ class Momentum(msgspec.Struct, frozen=True):
     velocity: Floats
     acceleration: Floats
     surprise: Floats
+    """Standard deviations above what is usual, of the last five minutes."""
+    surprisal: Floats
+    """Of fast and slow merged, tempered by the crowd."""
     score: Floats
+    crowd: Floats
     rates: Floats
-    """Shape (n, minutes): mentions a minute, NaN where nothing was observed."""
+    """Shape (n, SPARKLINE_MINUTES): mentions a minute, NaN where nothing was observed."""
+    seen: Look
+    """Shape (n, 1) throughout."""
+    slopes: dict[str, tuple[Floats, Floats]]
+    """By window: mentions a minute, and their change in mentions a minute, a minute. NaN: too little was seen."""
 
 
-def assess(counts: Floats, exposure: Floats, authors: Floats) -> Momentum:
-    """Momentum of n entities at the end of the last minute given.
+def assess(observed: Observed, habits: Floats, watched: Watched, hour: int) -> Momentum:
+    """Momentum of n entities at the end of what was observed.
 
     Args:
-        counts: shape (n, minutes), mentions in each minute, oldest first.
-        exposure: shape (minutes,), the observed part of each minute, 0 to 1. The last minute is usually partial.
-        authors: shape (n,), distinct authors within the last `WINDOW_MINUTES`.
+        habits: shape (n, WIDTH), folded up to `hour` (hours since the epoch).
+        watched: what they are divided by.
     """
-    observed = np.where(exposure >= MIN_EXPOSURE, exposure, 0.0)
-    seen = counts * (observed > 0)
-    recent, before, history = _windows(observed)
-
-    recent_count, recent_time = seen[:, recent].sum(1), observed[recent].sum()
-    before_count, before_time = seen[:, before].sum(1), observed[before].sum()
-    velocity = recent_count / max(recent_time, MIN_EXPOSURE)
-    earlier = before_count / max(before_time, MIN_EXPOSURE)
-    acceleration = (velocity - earlier) / RECENT_MINUTES if recent_time and before_time else np.zeros(len(counts))
-
-    surprise = _surprise(recent_count, recent_time, seen[:, history].sum(1), observed[history].sum())
-    mentions = seen[:, -WINDOW_MINUTES:].sum(1)
+    end = observed.end_minute
+    fresh = int(np.clip((end - hour * 60) // GRID.minutes, 0, BUCKETS)) if watched.row[0] > 0 else BUCKETS
+    seen = look(
+        GRID,
+        habits,
+        watched,
+        observed.voices,
+        observed.bucket_exposure,
+        first_minute=end - BUCKETS * GRID.minutes,
+        fresh=fresh,
+    )
+    exposure = np.where(observed.exposure >= MIN_EXPOSURE, observed.exposure, 0.0)
+    counts = observed.counts * (exposure > 0)
+    recent = reach_back(exposure, len(exposure))
+    mentions = counts[:, -WINDOW_MINUTES:].sum(1)
+    people = crowd(observed.authors, mentions)
+    surprisal = seen.surprisal[:, 0] * people
     with np.errstate(invalid="ignore", divide="ignore"):
-        rates = np.where(observed > 0, counts / observed, np.nan)
+        rates = np.where(exposure > 0, counts / exposure, np.nan)
+    slopes = _slopes(counts, exposure, observed)
     return Momentum(
         mentions=mentions,
-        velocity=velocity,
-        acceleration=acceleration,
-        surprise=surprise,
-        score=_score(surprise, authors, mentions),
+        velocity=counts[:, recent].sum(1) / max(float(exposure[recent].sum()), MIN_EXPOSURE),
+        acceleration=np.nan_to_num(slopes["15m"][1]),
+        surprise=seen.fast[:, 0],
+        surprisal=surprisal,
+        score=probability(surprisal),
+        crowd=people,
         rates=rates,
+        seen=seen,
+        slopes=slopes,
     )
 
 
-def _windows(observed: Floats) -> tuple[slice, slice, slice]:
-    """The last five observed minutes' worth of columns, the five before them, and all that is older than the first."""
-    recent = _reach_back(observed, len(observed))
-    before = _reach_back(observed, recent.start)
-    return recent, before, slice(0, recent.start)
-
-
-def _reach_back(observed: Floats, end: int) -> slice:
-    """Columns up to `end` that hold `RECENT_MINUTES` of observation, reaching over gaps of at most as long again."""
+def reach_back(exposure: Floats, end: int) -> slice:
+    """Minutes up to `end` that hold `RECENT_MINUTES` of observation, reaching over gaps of at most as long again."""
     start, total = end, 0.0
     while start > 0 and end - start < 2 * RECENT_MINUTES and total < RECENT_MINUTES - 0.5:
         start -= 1
-        total += float(observed[start])
+        total += float(exposure[start])
     return slice(start, end)
 
 
-def _surprise(count: Floats, time: float, past_count: Floats, past_time: float) -> Floats:
-    """Signed deviance residual of `count` mentions in `time` minutes, given `past_count` in `past_time`.
-
-    The count is taken as negative binomial, with its mean from the whole history and its size from a part of it.
-    """
-    if time <= 0:
-        return np.zeros(len(count))
-    mean = (PRIOR_MENTIONS + past_count) * time / (PRIOR_MINUTES + past_time)
-    size = PRIOR_SIZE + past_count * min(1.0, EFFECTIVE_MINUTES / max(past_time, 1.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.where(count > 0, count * np.log(count / mean), 0.0)
-    deviance = 2 * (own - (count + size) * np.log((count + size) / (mean + size)))
-    confidence = min(1.0, past_time / ENOUGH_HISTORY_MINUTES)
-    return confidence * np.sign(count - mean) * np.sqrt(np.maximum(deviance, 0.0))
-
-
-def _score(surprise: Floats, authors: Floats, mentions: Floats) -> Floats:
-    """0 to 1: how far the surprise lies above chance, tempered by how many people carry it."""
-    strength = 1 - np.exp(-np.maximum(surprise - 1.0, 0.0) / 2.0)
-    diversity = np.clip(authors / np.maximum(mentions * 0.4, MIN_AUTHORS), 0.0, 1.0)
-    return strength * diversity
-
-
-class StageState(msgspec.Struct, frozen=True):
-    stage: Stage
-    since: Micros
-    peak: float = 0.0
-    """The greatest velocity since the entity left `dormant`."""
-
-
-def next_stage(
-    state: StageState,
-    *,
-    score: float,
-    velocity: float,
-    acceleration: float,
-    authors: int,
-    now: Micros,
-) -> StageState:
-    """Where an entity stands after one more look at it. `now` is event time.
-
-    Hysteresis: a stage is entered at a higher score than it is left at, and lasts `MIN_DWELL_S` at least.
-    """
-    peak = max(state.peak, velocity) if state.stage != "dormant" else velocity
-    target = _target(state.stage, score=score, velocity=velocity, acceleration=acceleration, authors=authors, peak=peak)
-    dwelt = now - state.since >= MIN_DWELL_S * MICROS_PER_SECOND
-    if target != state.stage and (dwelt or state.stage == "dormant"):
-        return StageState(target, now, 0.0 if target == "dormant" else peak)
-    return StageState(state.stage, state.since, peak)
-
-
-def _target(stage: Stage, *, score: float, velocity: float, acceleration: float, authors: int, peak: float) -> Stage:
-    crowd = authors >= MIN_AUTHORS
-    climbing = acceleration > 0.02 * max(velocity, 1.0)
-    strong = crowd and score >= 0.75
-    if stage == "dormant":
-        found: Stage = "emerging" if crowd and score >= 0.5 else "dormant"
-    elif stage == "emerging":
-        holds = crowd and score >= 0.3
-        found = "rising" if strong and authors >= 2 * MIN_AUTHORS else "emerging" if holds else "dormant"
-    elif stage == "rising":
-        spent = score < 0.3 or velocity < 0.5 * peak
-        found = "fading" if spent else "rising" if climbing else "peaking"
-    elif strong and climbing and (stage == "peaking" or velocity > 0.8 * peak):
-        found = "rising"
-    elif stage == "peaking":
-        found = "fading" if score < 0.5 or velocity < 0.6 * peak else "peaking"
-    else:
-        found = "dormant" if score < 0.15 or not crowd else "fading"
+def _slopes(counts: Floats, exposure: Floats, observed: Observed) -> dict[str, tuple[Floats, Floats]]:
+    found: dict[str, tuple[Floats, Floats]] = {}
+    for name, (points, minutes) in SLOPE_WINDOWS.items():
+        if points * minutes <= counts.shape[1]:
+            values, seen, each = counts, exposure, 1
+        else:
+            values, seen, each = observed.mentions, observed.bucket_exposure, GRID.minutes
+        width = minutes // each
+        last = values[:, -points * width :].reshape(len(values), points, width).sum(2)
+        time = seen[-points * width :].reshape(points, width).sum(1) * each
+        known = time >= MIN_EXPOSURE * minutes
+        velocity = last[:, known].sum(1) / max(float(time[known].sum()), MIN_EXPOSURE)
+        at = np.flatnonzero(known) * float(minutes)
+        slope = theil_sen(at, last[:, known] / time[known])
+        found[name] = (velocity if known.any() else np.full(len(values), np.nan), slope)
     return found
+
+
+def theil_sen(at: Floats, values: Floats) -> Floats:
+    """The median slope between all pairs of points: shape (n,) from times (k,) and values (n, k).
+
+    NaN where there are fewer than `LEAST_POINTS` points.
+    """
+    if len(at) < LEAST_POINTS:
+        return np.full(len(values), np.nan)
+    one, other = np.triu_indices(len(at), 1)
+    pairs = np.sort((values[:, other] - values[:, one]) / (at[other] - at[one]), axis=1)
+    middle = pairs.shape[1] // 2
+    return pairs[:, middle] if pairs.shape[1] % 2 else (pairs[:, middle - 1] + pairs[:, middle]) / 2

@@ -1,38 +1,60 @@
-"""The momentum tick: read the counts, assess them, publish what changed."""
+"""The momentum tick: read the counts, assess them, publish what changed.
+
+Stages are judged at every whole minute of event time, each from what is known up to there, so an outage and the
+catching up after it leave the same stages as an undisturbed run. Between the minutes the numbers go on and the stages
+stand.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import msgspec
 import numpy as np
 
-from groundswell.core.entities import entity_kind, entity_name
+from groundswell.core.detector import MIN_AUTHORS, originality
 from groundswell.core.instants import rfc3339
-from groundswell.core.momentum import (
-    HISTORY_MINUTES,
-    SPARKLINE_MINUTES,
-    Momentum,
-    StageState,
-    assess,
-    next_stage,
-)
-from groundswell.core.posts import Micros
+from groundswell.core.momentum import WINDOW_MINUTES, Momentum, assess
+from groundswell.core.near_duplicates import fingerprints, repeated_share
+from groundswell.core.news import TOLD
+from groundswell.core.posts import MICROS_PER_MINUTE, Micros
+from groundswell.core.stages import Now, StageState, next_stage
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import AlertDraft, Broadcaster, Clock, Event, MinuteCounts, MomentumRow, MomentumStore
+from groundswell.ports import (
+    Broadcaster,
+    Clock,
+    Event,
+    MinuteCounts,
+    MomentumRow,
+    MomentumStore,
+    StageDraft,
+    StageMemory,
+)
+from groundswell.services.habits import HabitKeeper
+from groundswell.services.momentum_rows import evidence, momentum_row
 
 log = logging.getLogger(__name__)
 
-MAX_ACTIVE = 2000
-"""Entities looked at in one tick: the most mentioned of the window, and all that are not dormant."""
+MAX_ACTIVE = 50_000
+"""Entities looked at in one tick: the most mentioned of the window, and all that have momentum."""
+MAX_SHOWN = 2_000
+"""Entities that are published: all that are not dormant, and of the others those with the highest scores."""
+MAX_MINUTES = 60
+"""Minutes judged one by one after a pause; a longer one is judged every `COARSE_MINUTES`, of its last part."""
+COARSE_MINUTES = 5
+MAX_COARSE = 144
+MAX_TEXTS = 200
+"""Posts of a surge that are compared with one another."""
+HOUR = 60 * MICROS_PER_MINUTE
 
 
 class MomentumTicker:
     """Assesses the active entities every `interval_s` and publishes the rows that changed.
 
-    What it remembers between ticks is bounded by the entities of the last one.
+    What it remembers between ticks is bounded by the entities that have momentum, `MAX_SHOWN` and those not dormant.
     """
 
     def __init__(
@@ -52,9 +74,13 @@ class MomentumTicker:
         self._metrics = metrics
         self._waits: str | None = None
         self._is_live = is_live
+        self._habits = HabitKeeper(store)
         self._stages: dict[str, StageState] | None = None
+        self._originality: dict[str, float] = {}
+        """Of what is not dormant: how much of what is said is no copy."""
         self._published: dict[str, MomentumRow] = {}
         self._as_of: Micros | None = None
+        self._judged: Micros | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tick until `stop`. A store that is away is waited for: momentum is derived, so nothing is lost meanwhile."""
@@ -81,19 +107,15 @@ class MomentumTicker:
             return []
         if self._stages is None:
             await self._remember()
-        counts = await self._store.minute_counts(as_of, HISTORY_MINUTES, MAX_ACTIVE)
-        rows, alerts, stages = self._advance(counts, assess(counts.counts, counts.exposure, counts.authors))
-        gone = [row.entity for row in rows if row.stage == "dormant" and row.mentions == 0]
-        kept = [row for row in rows if row.stage != "dormant" or row.mentions > 0]
-        changed = sorted((row for row in kept if self._differs(row)), key=lambda row: (-row.score, row.entity))
-        events = await self._store.publish(changed, gone, alerts, live=self._is_live())
-        # Only now: a tick that could not be stored is made again, with the stages it started from.
-        self._stages = stages
-        for entity in gone:
-            self._published.pop(entity, None)
-        self._published.update((row.entity, row) for row in changed)
+        events: list[Event] = []
+        minute = as_of // MICROS_PER_MINUTE * MICROS_PER_MINUTE
+        instants = list(instants_between(self._judged, minute))
+        for instant in instants:
+            events += await self._look(instant, judge=True, publish=instant == minute)
+            self._judged = instant
+        if not instants:
+            events += await self._look(as_of, judge=False, publish=True)
         self._as_of = as_of
-        await self._broadcaster.publish(events)
         return events
 
     def status(self) -> tuple[str, dict[str, object]]:
@@ -108,36 +130,89 @@ class MomentumTicker:
     async def _remember(self) -> None:
         """Take up the stages where the last process left them."""
         rows = await self._store.current()
-        self._published = {row.entity: row for row in rows}
+        self._published = {row.entity: row for row, _ in rows}
         self._stages = {
-            row.entity: StageState(row.stage, row.stage_since, row.velocity)  # pyright: ignore[reportArgumentType]
-            for row in rows
+            row.entity: StageState(row.stage, row.stage_since, memory.peak, memory.told_at)  # pyright: ignore[reportArgumentType]
+            for row, memory in rows
         }
+        if rows:
+            self._judged = max(row.as_of for row, _ in rows) // MICROS_PER_MINUTE * MICROS_PER_MINUTE
 
-    def _advance(
-        self, counts: MinuteCounts, now: Momentum
-    ) -> tuple[list[MomentumRow], list[AlertDraft], dict[str, StageState]]:
+    async def _look(self, as_of: Micros, *, judge: bool, publish: bool) -> Sequence[Event]:
+        """Assess what is active at `as_of`; where `judge`, let stages change; where `publish`, show what changed."""
+        # A whole minute is seen up to its end: the minute that begins there does not count yet.
+        counts = await self._store.minute_counts(as_of - 1 if judge else as_of, MAX_ACTIVE)
+        counts = msgspec.structs.replace(counts, as_of=as_of)
+        await self._habits.catch_up(counts.observed.end_minute // 60)
+        habits = await self._habits.of(counts.entities)
+        now = await asyncio.to_thread(assess, counts.observed, habits, self._habits.watched, self._habits.hour)
         before = self._stages or {}
+        stages, changes = await self._advance(counts, now, before) if judge else (before, [])
+        rows = [self._row(i, counts, now, stages) for i in _shown(counts, now, stages)]
+        gone = sorted(self._published.keys() - {row.entity for row in rows}) if publish else []
+        changed = [row for row in rows if self._differs(row)] if publish else self._told(rows, changes)
+        changed.sort(key=lambda row: (-row.score, row.entity))
+        memories = [_memory(stages.get(row.entity)) for row in changed]
+        pairs = list(zip(changed, memories, strict=True))
+        events = await self._store.publish(pairs, gone, changes, live=self._is_live())
+        # Only now: a look that could not be stored is made again, with the stages it started from.
+        self._stages = stages
+        for entity in gone:
+            self._published.pop(entity, None)
+        self._published.update((row.entity, row) for row in changed)
+        await self._broadcaster.publish(events)
+        return events
+
+    async def _advance(
+        self, counts: MinuteCounts, now: Momentum, before: dict[str, StageState]
+    ) -> tuple[dict[str, StageState], list[StageDraft]]:
+        """The stages after this minute, and what changed. Only what has a stage, or may get one, is looked at."""
+        authors = counts.observed.authors
+        stirring = (now.surprisal >= TOLD) & (authors >= MIN_AUTHORS)
+        positions = {entity: i for i, entity in enumerate(counts.entities)}
+        asked = {counts.entities[int(i)] for i in np.flatnonzero(stirring)} | (before.keys() & positions.keys())
         stages: dict[str, StageState] = {}
-        rows: list[MomentumRow] = []
-        alerts: list[AlertDraft] = []
-        for i, entity in enumerate(counts.entities):
+        changes: list[StageDraft] = []
+        for entity in sorted(asked):
+            i = positions[entity]
             old = before.get(entity, StageState("dormant", counts.as_of))
+            own = await self._original(entity, counts.as_of) if stirring[i] else self._originality.get(entity, 1.0)
             new = next_stage(
                 old,
-                score=float(now.score[i]),
-                velocity=float(now.velocity[i]),
-                acceleration=float(now.acceleration[i]),
-                authors=int(counts.authors[i]),
-                now=counts.as_of,
+                Now(
+                    at=counts.as_of,
+                    surprisal=float(now.surprisal[i]) * own,
+                    velocity=float(now.velocity[i]),
+                    acceleration=float(now.acceleration[i]),
+                    authors=int(authors[i]),
+                ),
             )
-            row = momentum_row(i, counts, now, new)
-            rows.append(row)
-            if new.stage != "dormant":
+            if new.stage != "dormant" or new.told_at is not None:
                 stages[entity] = new
-            if new.stage not in ("dormant", old.stage):
-                alerts.append(_alert(row, old))
-        return rows, alerts, stages
+            if new.stage != old.stage:
+                row = self._row(i, counts, now, {entity: new})
+                numbers = evidence(row)
+                changes.append(StageDraft(entity, row.kind, row.as_of, old.stage, new.stage, row.score, numbers))
+        self._originality = {entity: self._originality[entity] for entity in stages if entity in self._originality}
+        return stages, changes
+
+    async def _original(self, entity: str, as_of: Micros) -> float:
+        """How much of what is said about it is no copy, 0 to 1."""
+        since = as_of - WINDOW_MINUTES * MICROS_PER_MINUTE
+        texts = await self._store.texts(entity, since, as_of, MAX_TEXTS)
+        prints = await asyncio.to_thread(fingerprints, texts)
+        found = float(originality(np.array(repeated_share(prints))))
+        self._originality[entity] = found
+        return found
+
+    def _row(self, i: int, counts: MinuteCounts, now: Momentum, stages: dict[str, StageState]) -> MomentumRow:
+        entity = counts.entities[i]
+        state = stages.get(entity, StageState("dormant", counts.as_of))
+        return momentum_row(i, counts, now, state, original=self._originality.get(entity, 1.0))
+
+    def _told(self, rows: Sequence[MomentumRow], changes: Sequence[StageDraft]) -> list[MomentumRow]:
+        changed = {change.entity for change in changes}
+        return [row for row in rows if row.entity in changed]
 
     def _differs(self, row: MomentumRow) -> bool:
         old = self._published.get(row.entity)
@@ -149,35 +224,25 @@ class MomentumTicker:
         )
 
 
-def momentum_row(i: int, counts: MinuteCounts, now: Momentum, state: StageState) -> MomentumRow:
-    """Row `i` of an assessment, as it is published."""
-    entity = counts.entities[i]
-    return MomentumRow(
-        entity=entity,
-        kind=entity_kind(entity),
-        name=entity_name(entity),
-        as_of=counts.as_of,
-        stage=state.stage,
-        stage_since=state.since,
-        mentions=round(float(now.mentions[i])),
-        authors=int(counts.authors[i]),
-        velocity=round(float(now.velocity[i]), 3),
-        acceleration=round(float(now.acceleration[i]), 4),
-        surprise=round(float(now.surprise[i]), 3),
-        score=round(float(now.score[i]), 4),
-        sparkline=tuple(
-            None if np.isnan(rate) else round(float(rate), 2) for rate in now.rates[i, -SPARKLINE_MINUTES:]
-        ),
-    )
+def instants_between(judged: Micros | None, minute: Micros) -> Iterator[Micros]:
+    """The whole minutes to judge after `judged`, up to `minute`: all of the last hour, fewer of a longer pause."""
+    if judged is None:
+        yield minute
+        return
+    gap = (minute - judged) // MICROS_PER_MINUTE
+    step = 1 if gap <= MAX_MINUTES else COARSE_MINUTES
+    count = min(gap // step, MAX_MINUTES if step == 1 else MAX_COARSE)
+    for n in range(count - 1, -1, -1):
+        yield minute - n * step * MICROS_PER_MINUTE
 
 
-def _alert(row: MomentumRow, old: StageState) -> AlertDraft:
-    evidence = {
-        "from_stage": old.stage,
-        "mentions": row.mentions,
-        "authors": row.authors,
-        "velocity": row.velocity,
-        "acceleration": row.acceleration,
-        "surprise": row.surprise,
-    }
-    return AlertDraft(row.entity, row.kind, row.stage, row.score, row.as_of, evidence)
+def _shown(counts: MinuteCounts, now: Momentum, stages: dict[str, StageState]) -> list[int]:
+    """Positions of what is published: what has a stage, and of the rest what scores highest and was just mentioned."""
+    order = np.lexsort((-now.mentions, -now.score))
+    active: list[int] = [int(i) for i in order[:MAX_SHOWN] if now.mentions[i] > 0]
+    staged = [i for i, entity in enumerate(counts.entities) if entity in stages and stages[entity].stage != "dormant"]
+    return sorted({*active, *staged})
+
+
+def _memory(state: StageState | None) -> StageMemory:
+    return StageMemory(0.0, None) if state is None else StageMemory(state.peak, state.told_at)

@@ -13,12 +13,15 @@ from collections.abc import Sequence
 import msgspec
 
 from groundswell.core.instants import rfc3339
-from groundswell.core.momentum import HISTORY_MINUTES, StageState, assess
+from groundswell.core.momentum import HISTORY_MINUTES, assess
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
 from groundswell.core.series import RESOLUTIONS_S
+from groundswell.core.stages import StageState
 from groundswell.errors import InvalidRequest
 from groundswell.ports import Clock, MomentumRow, MomentumStore, ReadStore
-from groundswell.services.momentum import MAX_ACTIVE, momentum_row
+from groundswell.services.habits import HabitKeeper
+from groundswell.services.momentum import MAX_ACTIVE
+from groundswell.services.momentum_rows import momentum_row
 
 REMEMBERED_INSTANTS = 16
 REMEMBERED_S = 10.0
@@ -56,9 +59,12 @@ class TimeTravel:
 
     async def _look(self, instant: Micros) -> Sequence[MomentumRow]:
         # The last minute that counts is the one that ended at the instant.
-        counts = await self._store.minute_counts(instant - 1, HISTORY_MINUTES, MAX_ACTIVE)
+        counts = await self._store.minute_counts(instant - 1, MAX_ACTIVE)
         counts = msgspec.structs.replace(counts, as_of=instant)
-        now = assess(counts.counts, counts.exposure, counts.authors)
+        habits = HabitKeeper(self._store)
+        await habits.as_they_are(counts.observed.end_minute // 60)
+        rows_of = await habits.of(counts.entities)
+        now = await asyncio.to_thread(assess, counts.observed, rows_of, habits.watched, habits.hour)
         stages = await self._reads.stages_then(counts.entities, instant)
         rows = [
             momentum_row(i, counts, now, StageState(*stages.get(entity, ("dormant", instant))))  # pyright: ignore[reportArgumentType]

@@ -13,13 +13,59 @@ WITH recent AS (
 )
 SELECT entity FROM recent UNION SELECT entity FROM momentum ORDER BY 1
 
--- name: counts_of_entities
+-- name: minutes_of_entities
 -- One row of parallel arrays: position of the entity in the list given, source, minute, mentions.
 SELECT array_agg(e.position::integer - 1), array_agg(c.source), array_agg(
            (extract(epoch FROM c.minute - %(start)s::timestamptz) / 60)::integer), array_agg(c.mentions)
 FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
 JOIN minute_counts c USING (entity)
 WHERE c.minute >= %(start)s::timestamptz AND c.minute <= %(as_of)s::timestamptz
+
+-- name: buckets_of_entities
+-- The same in buckets of five minutes from `start` on: mentions, and authors added up over the minutes.
+SELECT array_agg(position), array_agg(source), array_agg(bucket), array_agg(mentions), array_agg(voices)
+FROM (
+    SELECT e.position::integer - 1 AS position, c.source,
+           (extract(epoch FROM c.minute - %(start)s::timestamptz)::integer / 300) AS bucket,
+           sum(c.mentions)::integer AS mentions, sum(c.authors)::integer AS voices
+    FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
+    JOIN minute_counts c USING (entity)
+    WHERE c.minute >= %(start)s::timestamptz AND c.minute <= %(as_of)s::timestamptz
+    GROUP BY 1, 2, 3
+) AS found
+
+-- name: entities_of_hours
+-- Everything that was mentioned in a stretch, the most mentioned first.
+SELECT entity FROM minute_counts
+WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
+GROUP BY entity ORDER BY sum(mentions) DESC, entity LIMIT %(limit)s
+
+-- name: texts_of_entity
+SELECT text FROM posts
+WHERE entities @> ARRAY[%(entity)s::text] AND event_time >= %(since)s AND event_time < %(until)s
+ORDER BY event_time DESC LIMIT %(limit)s
+
+-- name: first_hour
+SELECT (extract(epoch FROM min(minute))::bigint / 3600)::integer FROM coverage WHERE observed_seconds > 0
+
+-- name: watched
+SELECT hour, numbers FROM watched
+
+-- name: habits
+SELECT entity, hour, numbers FROM habits WHERE entity = ANY(%(entity)s::text[])
+
+-- name: save_habits
+INSERT INTO habits (entity, hour, numbers)
+SELECT * FROM unnest(%(entity)s::text[], %(hours)s::integer[], %(numbers)s::bytea[])
+ON CONFLICT (entity) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers
+
+-- name: save_watched
+INSERT INTO watched (hour, numbers) VALUES (%(hour)s, %(numbers)s)
+ON CONFLICT (one) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers
+
+-- name: forget_habits
+-- What was silent for so long has nothing left to say of itself.
+DELETE FROM habits WHERE hour < %(before)s
 
 -- name: authors_of_entities
 SELECT e.position::integer - 1, count(DISTINCT (m.source, m.author))
@@ -35,29 +81,40 @@ FROM coverage WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::ti
 -- name: current_momentum
 SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
        (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,
-       score, sparkline
+       score, sparkline, parts, peak, (extract(epoch FROM told_at) * 1000000)::bigint
 FROM momentum
 
 -- name: replace_momentum
 INSERT INTO momentum (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity, acceleration,
-                      surprise, score, sparkline)
+                      surprise, score, sparkline, parts, peak, told_at)
 SELECT entity, kind, name, timestamptz 'epoch' + as_of * interval '1 microsecond', stage,
        timestamptz 'epoch' + stage_since * interval '1 microsecond', mentions, authors, velocity, acceleration,
-       surprise, score, sparkline::real[]
+       surprise, score, sparkline::real[], parts::jsonb, peak,
+       timestamptz 'epoch' + told_at * interval '1 microsecond'
 FROM unnest(
     %(entity)s::text[], %(kind)s::text[], %(name)s::text[], %(as_of)s::bigint[], %(stage)s::text[],
     %(stage_since)s::bigint[], %(mentions)s::integer[], %(authors)s::integer[], %(velocity)s::float8[],
-    %(acceleration)s::float8[], %(surprise)s::float8[], %(score)s::float8[], %(sparkline)s::text[]
+    %(acceleration)s::float8[], %(surprise)s::float8[], %(score)s::float8[], %(sparkline)s::text[],
+    %(parts)s::text[], %(peak)s::float8[], %(told_at)s::bigint[]
 ) AS t (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity, acceleration, surprise, score,
-        sparkline)
+        sparkline, parts, peak, told_at)
 ON CONFLICT (entity) DO UPDATE
 SET as_of = excluded.as_of, stage = excluded.stage, stage_since = excluded.stage_since,
     mentions = excluded.mentions, authors = excluded.authors, velocity = excluded.velocity,
     acceleration = excluded.acceleration, surprise = excluded.surprise, score = excluded.score,
-    sparkline = excluded.sparkline
+    sparkline = excluded.sparkline, parts = excluded.parts, peak = excluded.peak, told_at = excluded.told_at
 
 -- name: forget_momentum
 DELETE FROM momentum WHERE entity = ANY(%(entity)s::text[])
+
+-- name: change_stages
+-- One instant of event time holds one change of an entity: what was told before is not told again.
+INSERT INTO stage_changes (entity, at, from_stage, stage, score, evidence)
+SELECT entity, timestamptz 'epoch' + at * interval '1 microsecond', from_stage, stage, score, evidence::jsonb
+FROM unnest(%(entity)s::text[], %(at)s::bigint[], %(from_stage)s::text[], %(stage)s::text[], %(score)s::float8[],
+            %(evidence)s::text[]) AS t (entity, at, from_stage, stage, score, evidence)
+ON CONFLICT (entity, at) DO NOTHING
+RETURNING entity
 
 -- name: fire_alerts
 -- One alert for each change that a rule asks for; the oldest rule that matches signs it.

@@ -34,7 +34,7 @@ FROM posts WHERE pk = ANY(%(pks)s::bigint[])
 -- A page of entities, highest score first; names break ties.
 SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
        (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,
-       score, sparkline
+       score, sparkline, parts
 FROM momentum
 WHERE (%(kind)s::text IS NULL OR kind = %(kind)s)
   AND (%(stage)s::text IS NULL OR stage = %(stage)s)
@@ -47,7 +47,7 @@ LIMIT %(limit)s
 -- name: momentum_of
 SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
        (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,
-       score, sparkline
+       score, sparkline, parts
 FROM momentum WHERE entity = %(entity)s
 
 -- name: labels

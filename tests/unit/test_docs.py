@@ -25,8 +25,8 @@ from groundswell.cli import app as command_line
 from groundswell.configuration.schema import variables
 from groundswell.core import jetstream
 from groundswell.core.fanout import TOPIC_OF
-from groundswell.core.momentum import STAGES
 from groundswell.core.posts import ENTITY_KINDS
+from groundswell.core.stages import STAGES
 from groundswell.core.status import SourceState
 from groundswell.core.subscriptions import ACTIONS, TOPIC_FILTERS, ClientSession
 from groundswell.drills.catalogue import DRILLS

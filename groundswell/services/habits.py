@@ -1,0 +1,91 @@
+"""Keeping habits: what entities usually do, folded hour by hour from the stored counts.
+
+Nothing here is precious. Habits are stored after every hour, together with the hour they are folded up to; where they
+are missing they are made anew from the counts by the minute, as far back as those are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from groundswell.core.habit import Watched, age, fold_hour, no_habits
+from groundswell.core.momentum import GRID
+from groundswell.ports import MomentumStore, StoredHabits
+
+MAX_ENTITIES = 50_000
+"""Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""
+MAX_HOURS = 14 * 24
+"""How far back habits are made anew. What is older is not missed: hours count half after one to four weeks."""
+
+
+class HabitKeeper:
+    """Habits of the entities that are active, in memory; of all others, in the store.
+
+    What it remembers is bounded by `MAX_ENTITIES` and by those asked for since the last full hour.
+    """
+
+    def __init__(self, store: MomentumStore) -> None:
+        self._store = store
+        self._rows: dict[str, npt.NDArray[np.floating]] = {}
+        self._hour: int | None = None
+        self.watched = Watched.nothing()
+
+    @property
+    def hour(self) -> int:
+        """Up to which hour of the epoch habits are folded."""
+        assert self._hour is not None, "catch_up comes first"
+        return self._hour
+
+    async def catch_up(self, hour: int) -> None:
+        """Learn every full hour before `hour`. Each is stored on its own: what is interrupted goes on where it was.
+
+        Raises:
+            StoreUnavailable: the hours learnt until then are kept.
+        """
+        if self._hour is None:
+            await self._remember(hour)
+        while self.hour < hour:
+            counts = await self._store.hour_counts(self.hour, MAX_ENTITIES)
+            habits = await self.of(counts.entities)
+            learnt, watched = await asyncio.to_thread(
+                fold_hour, GRID, habits, self.watched, counts.voices, counts.exposure, hour=self.hour
+            )
+            after = self.hour + 1
+            rows = StoredHabits(counts.entities, [after] * len(counts.entities), learnt)
+            await self._store.save_habits(rows, after, watched)
+            self._rows = dict(zip(counts.entities, learnt, strict=True))
+            self._hour, self.watched = after, watched
+
+    async def as_they_are(self, hour: int) -> None:
+        """Take the habits that are stored, as far as they go, and learn nothing: for looking back.
+
+        What happened at `hour` or later is in them too, a little: they are what is known of an entity by now.
+        """
+        stored = await self._store.watched()
+        self._hour, self.watched = (hour, Watched.nothing()) if stored is None else stored
+
+    async def of(self, entities: Sequence[str]) -> npt.NDArray[np.floating]:
+        """The habits of these entities as they are at `hour`: shape (n, WIDTH), zeros for what was never seen."""
+        missing = [entity for entity in entities if entity not in self._rows]
+        if missing:
+            stored = await self._store.habits(missing)
+            aged = age(stored.rows, self.watched, np.array(stored.hours, int), self.hour) if stored.hours else ()
+            self._rows.update(zip(stored.entities, aged, strict=True))
+        nothing = no_habits(1)[0]
+        for entity in missing:
+            self._rows.setdefault(entity, nothing)
+        return np.stack([self._rows[entity] for entity in entities]) if entities else no_habits(0)
+
+    async def _remember(self, hour: int) -> None:
+        stored = await self._store.watched()
+        if stored is not None:
+            self._hour, self.watched = stored
+            # After a long time without a tick, what lies further back is not learnt.
+            self._hour = max(self._hour, hour - MAX_HOURS)
+            return
+        first = await self._store.first_hour()
+        self._hour = hour if first is None else min(hour, max(first, hour - MAX_HOURS))
