@@ -161,6 +161,24 @@ class VectorIndexUnavailable(GroundswellError):
     retry_after_s = 5
 
 
+class ArchiveUnavailable(GroundswellError):
+    """The archive cannot be reached or written. What is in Postgres stays there, and the mover tries again."""
+
+    status = 503
+    code = "archive-unavailable"
+    title = "The archive is not available"
+    exit_code = EX_UNAVAILABLE
+    retry_after_s = 30
+
+
+class ArchiveDamaged(ArchiveUnavailable):
+    """A file of the archive is missing or is not what was written. The message names it."""
+
+    code = "archive-damaged"
+    title = "The archive is damaged"
+    exit_code = EX_SOFTWARE
+
+
 class EmbeddingUnavailable(GroundswellError):
     """No embedding model could be loaded."""
 

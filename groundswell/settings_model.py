@@ -117,6 +117,20 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Days that counts are kept in buckets of an hour."""
     counts_days_keep_days: int
     """Days that counts are kept in buckets of a day, and changes of stage with them."""
+    archive: str | None
+    """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
+    everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
+    otherwise off. Every service needs the same."""
+    hot_days: int
+    """Days that posts stay in Postgres, where they can be searched and listed, before they move to the
+    archive."""
+    archive_every_minutes: int
+    """Minutes between two looks for posts to move."""
+    tombstones_keep_days: int
+    """Days that a deletion is remembered, so that the post does not come back when a source or a recording
+    sends it again. Deletions of archived posts are remembered as long as their file exists."""
+    alerts_keep_days: int
+    """Days that alerts are kept."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
     ws_endpoint: str | None
@@ -195,6 +209,10 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     model needs none of it."""
     source: Literal["simulator", "jetstream", "replay"]
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    archive: str | None
+    """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
+    everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
+    otherwise off. Every service needs the same."""
     api_host: str
     """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
     api_port: int
@@ -246,6 +264,13 @@ class MoverSettings(Settings, frozen=True, kw_only=True):
     """Seconds that a request waits for a free database connection before it is answered with 503."""
     database_statement_timeout_s: float
     """Seconds after which Postgres cancels a statement."""
+    archive: str | None
+    """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
+    everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
+    otherwise off. Every service needs the same."""
+    hot_days: int
+    """Days that posts stay in Postgres, where they can be searched and listed, before they move to the
+    archive."""
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""
@@ -282,6 +307,21 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     """Collection that holds the post vectors."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
+    counts_minutes_keep_hours: int
+    """Hours that counts are kept by the minute, back from the latest instant that was watched. Older ones are
+    rolled up into buckets of five minutes, an hour and a day. Momentum needs the minutes, and so does asking
+    what was moving at an instant of the past."""
+    counts_five_minutes_keep_days: int
+    """Days that counts are kept in buckets of five minutes."""
+    counts_hours_keep_days: int
+    """Days that counts are kept in buckets of an hour."""
+    counts_days_keep_days: int
+    """Days that counts are kept in buckets of a day, and changes of stage with them."""
+    tombstones_keep_days: int
+    """Days that a deletion is remembered, so that the post does not come back when a source or a recording
+    sends it again. Deletions of archived posts are remembered as long as their file exists."""
+    alerts_keep_days: int
+    """Days that alerts are kept."""
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""
@@ -413,6 +453,20 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Days that counts are kept in buckets of an hour."""
     counts_days_keep_days: int
     """Days that counts are kept in buckets of a day, and changes of stage with them."""
+    archive: str | None
+    """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
+    everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
+    otherwise off. Every service needs the same."""
+    hot_days: int
+    """Days that posts stay in Postgres, where they can be searched and listed, before they move to the
+    archive."""
+    archive_every_minutes: int
+    """Minutes between two looks for posts to move."""
+    tombstones_keep_days: int
+    """Days that a deletion is remembered, so that the post does not come back when a source or a recording
+    sends it again. Deletions of archived posts are remembered as long as their file exists."""
+    alerts_keep_days: int
+    """Days that alerts are kept."""
     api_host: str
     """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
     api_port: int

@@ -59,6 +59,7 @@ class Post(Answer):
 
 class PostAnswer(Answer):
     data: Post
+    archived: Annotated[bool, Field(description="Whether it is in the archive: not in listings, not found by search.")]
     as_of: Time
 
 

@@ -13,7 +13,7 @@ from starlette.requests import HTTPConnection
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
-from groundswell.ports import AlertRules, Clock, Hub, KeyStore, ReadStore, Searcher, Status
+from groundswell.ports import AlertRules, ArchiveReader, Clock, Hub, KeyStore, ReadStore, Searcher, Status
 from groundswell.services.time_travel import TimeTravel
 
 STATUS_TTL_S = 2.0
@@ -34,6 +34,8 @@ class ApiServices:
     """The oldest schema that this build works with."""
     hub: Hub | None = None
     """None where WebSockets are held elsewhere, as on AWS."""
+    archive: ArchiveReader | None = None
+    """None where nobody looks for posts beyond Postgres."""
     metrics: Metrics = field(default_factory=Metrics)
     probes: Mapping[Part, Probe] = field(default_factory=dict[Part, Probe])
     """What `/readyz` asks besides Postgres and its schema."""

@@ -14,6 +14,7 @@ from groundswell.core.deltas import CountDeltas, Counted, count_deltas
 from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import Deleted, Micros, Post
+from groundswell.core.retention import archive_key, author_key
 from groundswell.core.terms import search_vector
 from groundswell.ports import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
 from groundswell.sql import queries
@@ -23,7 +24,7 @@ SQL = queries("store")
 POSTS_PER_EVENT = 40
 """Keeps a `posts.new` frame of ordinary posts under the 32 KB that API Gateway carries."""
 
-_LIST_SEPARATOR = "\x1f"
+LIST_SEPARATOR = "\x1f"
 _NO_DATA = msgspec.Raw(b"{}")
 
 Cursor: TypeAlias = AsyncCursor[tuple[Any, ...]]
@@ -61,7 +62,7 @@ class PostgresStore:
             gone = await _delete(cur, batch)
             removed.extend(counted for _, counted in gone)
 
-            await _count(cur, batch.source, count_deltas(added, removed))
+            await apply_counts(cur, batch.source, count_deltas(added, removed))
             await _cover(cur, batch, covered_until)
             await cur.execute(
                 SQL["advance_cursor"],
@@ -120,11 +121,6 @@ class PostgresStore:
         async with connection(self._pool) as conn:
             await conn.execute(SQL["report_component"], values)
 
-    async def forget_events(self, keep_s: float, limit: int) -> int:
-        """Delete up to `limit` broadcast frames older than `keep_s` by the database's clock; answers how many."""
-        async with connection(self._pool) as conn:
-            return (await conn.execute(SQL["forget_events"], {"keep_s": keep_s, "limit": limit})).rowcount
-
 
 async def _insert(cur: Cursor, batch: Batch) -> list[StoredPost]:
     posts = batch.posts
@@ -133,16 +129,17 @@ async def _insert(cur: Cursor, batch: Batch) -> list[StoredPost]:
     columns = {
         "source": batch.source,
         "id": [p.id for p in posts],
+        "key": [archive_key(p.id) for p in posts],
         "author": [p.author for p in posts],
         "text": [p.text for p in posts],
         "lang": [p.lang for p in posts],
         "created_at": [p.created_at for p in posts],
         "event_time": [p.event_time for p in posts],
         "rev": [p.rev for p in posts],
-        "entities": [_LIST_SEPARATOR.join(p.entities) for p in posts],
+        "entities": [LIST_SEPARATOR.join(p.entities) for p in posts],
         "reply_to": [p.reply_to for p in posts],
         "quote_of": [p.quote_of for p in posts],
-        **_searchable([p.text for p in posts]),
+        **searchable([p.text for p in posts]),
     }
     await cur.execute(SQL["insert_posts"], columns)
     by_id = {p.id: p for p in posts}
@@ -166,10 +163,10 @@ async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Coun
             "text": [p.text for p in newer],
             "lang": [p.lang for p in newer],
             "rev": [p.rev for p in newer],
-            "entities": [_LIST_SEPARATOR.join(p.entities) for p in newer],
+            "entities": [LIST_SEPARATOR.join(p.entities) for p in newer],
             "reply_to": [p.reply_to for p in newer],
             "quote_of": [p.quote_of for p in newer],
-            **_searchable([p.text for p in newer]),
+            **searchable([p.text for p in newer]),
         },
     )
     return [
@@ -182,7 +179,14 @@ async def _delete(cur: Cursor, batch: Batch) -> list[tuple[str, Counted]]:
     rows: list[tuple[Any, ...]] = []
     single = {d.id: d for d in batch.deletes if d.id is not None}
     if single:
-        await cur.execute(SQL["delete_posts"], {"id": list(single), "rev": [d.rev for d in single.values()]})
+        await cur.execute(
+            SQL["delete_posts"],
+            {
+                "id": list(single),
+                "rev": [d.rev for d in single.values()],
+                "key": [archive_key(post_id) for post_id in single],
+            },
+        )
         rows += await cur.fetchall()
     accounts = _last_by_author(d for d in batch.deletes if d.id is None)
     if accounts:
@@ -191,6 +195,7 @@ async def _delete(cur: Cursor, batch: Batch) -> list[tuple[str, Counted]]:
             {
                 "source": batch.source,
                 "author": list(accounts),
+                "author_key": [author_key(author) for author in accounts],
                 "cause": [d.cause for d in accounts.values()],
                 "until": [d.event_time for d in accounts.values()],
             },
@@ -210,7 +215,8 @@ def _last_by_author(deletes: Iterable[Deleted]) -> dict[str, Deleted]:
     return last
 
 
-async def _count(cur: Cursor, source: str, deltas: CountDeltas) -> None:
+async def apply_counts(cur: Cursor, source: str, deltas: CountDeltas) -> None:
+    """Add to and subtract from the counts of one source, within the caller's transaction."""
     # Sorted, so that two writers always take row locks in the same order.
     more = sorted((key, n) for key, n in deltas.mentions.items() if n > 0)
     less = sorted((key, -n) for key, n in deltas.mentions.items() if n < 0)
@@ -287,7 +293,7 @@ async def append(
     ]
 
 
-def _searchable(texts: Sequence[str]) -> dict[str, Any]:
+def searchable(texts: Sequence[str]) -> dict[str, Any]:
     """The columns that search reads a text by."""
     return {"search": [search_vector(text) for text in texts], "fingerprint": fingerprints(texts)}
 

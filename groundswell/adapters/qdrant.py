@@ -182,6 +182,15 @@ class QdrantIndex:
         async with self._connected() as (client, _):
             return (await client.count(self.collection, exact=True)).count
 
+    async def pks(self, after: int, limit: int) -> list[int]:
+        async with self._connected() as (client, _):
+            if not await client.collection_exists(self.collection):
+                return []
+            records, _ = await client.scroll(
+                self.collection, limit=limit, offset=after + 1, with_payload=False, with_vectors=False
+            )
+        return [int(record.id) for record in records]
+
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:

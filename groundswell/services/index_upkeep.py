@@ -16,11 +16,13 @@ CUT_POSTS = 500
 
 
 class IndexRetention:
-    """Removes vectors older than the oldest post, whoever removed the posts. One of the housekeeper's sweeps.
+    """Removes vectors older than the oldest post, whoever removed the posts. One of cleanup's sweeps.
 
     The outbox removes post by post what the mover or a deletion took; this takes what nobody queued, such as posts of
     a table that was restored from a backup. It follows Postgres, so the two cannot disagree on how long posts are kept.
     """
+
+    name = "index"
 
     def __init__(self, posts: IndexedPosts, index: VectorIndex) -> None:
         self._posts = posts
@@ -44,7 +46,9 @@ class IndexRetention:
 
 
 class TermUpkeep:
-    """Cuts the posts anew that an earlier release stored. One of the housekeeper's sweeps."""
+    """Cuts the posts anew that an earlier release stored. One of cleanup's sweeps."""
+
+    name = "terms"
 
     def __init__(self, posts: IndexedPosts) -> None:
         self._posts = posts

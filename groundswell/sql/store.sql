@@ -1,20 +1,22 @@
 -- The write side: everything here runs inside the one transaction that stores a batch, in this order.
 
 -- name: lock_source
--- Serialises the batches of a source and tells how far it has been stored.
+-- Serialises the batches of a source and tells how far it has been stored. Shares the lock that the mover takes for
+-- itself while posts change places, so that every later statement finds each of them in exactly one place.
 INSERT INTO cursors AS c (source) VALUES (%(source)s)
 ON CONFLICT (source) DO UPDATE SET updated_at = now()
-RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint
+RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint, pg_advisory_xact_lock_shared(7302002)
 
 -- name: insert_posts
--- New posts in the order given, each with an outbox entry. What was deleted or is stored already is left out.
+-- New posts in the order given, each with an outbox entry. What was deleted, is stored already or has been archived is
+-- left out.
 WITH incoming AS (
     SELECT * FROM unnest(
-        %(id)b::text[], %(author)b::text[], %(text)b::text[], %(lang)b::text[], %(created_at)b::bigint[],
-        %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[], %(reply_to)b::text[], %(quote_of)b::text[],
-        %(search)b::text[], %(fingerprint)b::bigint[]
+        %(id)b::text[], %(key)b::bytea[], %(author)b::text[], %(text)b::text[], %(lang)b::text[],
+        %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
+        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
     ) WITH ORDINALITY
-    AS t (id, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search, fingerprint,
+    AS t (id, key, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search, fingerprint,
           position)
 ), timed AS (
     SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
@@ -29,6 +31,7 @@ WITH incoming AS (
     WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
       AND NOT EXISTS (SELECT 1 FROM author_tombstones a
                       WHERE a.source = %(source)s AND a.author = i.author AND a.until >= i.happened)
+      AND NOT EXISTS (SELECT 1 FROM archived_posts a WHERE a.key = i.key)
     ORDER BY i.position
     ON CONFLICT (id) DO NOTHING
     RETURNING pk, id
@@ -59,12 +62,18 @@ SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.enti
 FROM incoming i WHERE p.pk = i.pk
 
 -- name: delete_posts
--- Posts withdrawn by their authors: gone here, queued to go from the vector index, and kept from coming back.
+-- Posts withdrawn by their authors: gone here, queued to go from the vector index, and kept from coming back. Those in
+-- the archive are hidden at once; the mover, which can read what they mentioned, takes them out of the counts.
 WITH incoming AS (
-    SELECT * FROM unnest(%(id)b::text[], %(rev)b::text[]) AS t (id, rev)
+    SELECT * FROM unnest(%(id)b::text[], %(rev)b::text[], %(key)b::bytea[]) AS t (id, rev, key)
+), archived AS (
+    DELETE FROM archived_posts a USING incoming i WHERE a.key = i.key RETURNING a.key, a.file_id, a.author_key, i.rev
+), withdrawn AS (
+    INSERT INTO archive_withdrawals (key, file_id, author_key, rev) SELECT key, file_id, author_key, rev FROM archived
+    ON CONFLICT (key, file_id) DO NOTHING
 ), buried AS (
     INSERT INTO tombstones AS t (id, rev) SELECT id, rev FROM incoming
-    ON CONFLICT (id) DO UPDATE SET rev = GREATEST(t.rev, excluded.rev)
+    ON CONFLICT (id) DO UPDATE SET rev = GREATEST(t.rev, excluded.rev), deleted_at = now()
 ), gone AS (
     DELETE FROM posts p USING incoming i WHERE p.id = i.id AND (i.rev = '' OR p.rev <= i.rev)
     RETURNING p.pk, p.id, p.author, p.entities, p.event_time
@@ -76,14 +85,23 @@ WITH incoming AS (
 SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
 
 -- name: delete_authors
--- Whole accounts taken down: all that they posted up to that moment.
+-- Whole accounts taken down: all that they posted up to that moment. Files of the archive that may hold posts of theirs
+-- are left for the mover to look through.
 WITH incoming AS (
-    SELECT author, cause, timestamptz 'epoch' + until * interval '1 microsecond' AS until
-    FROM unnest(%(author)b::text[], %(cause)b::text[], %(until)b::bigint[]) AS t (author, cause, until)
+    SELECT author, author_key, cause, timestamptz 'epoch' + until * interval '1 microsecond' AS until
+    FROM unnest(%(author)b::text[], %(author_key)b::bigint[], %(cause)b::text[], %(until)b::bigint[])
+    AS t (author, author_key, cause, until)
+), archived AS (
+    INSERT INTO archive_takedowns (file_id, source, author)
+    SELECT DISTINCT a.file_id, f.source, i.author
+    FROM incoming i JOIN archived_posts a USING (author_key) JOIN archive_files f ON f.id = a.file_id
+    WHERE f.source = %(source)s
+    ON CONFLICT DO NOTHING
 ), buried AS (
     INSERT INTO author_tombstones AS t (source, author, cause, until)
     SELECT %(source)s, author, cause, until FROM incoming
-    ON CONFLICT (source, author) DO UPDATE SET until = GREATEST(t.until, excluded.until), cause = excluded.cause
+    ON CONFLICT (source, author)
+    DO UPDATE SET until = GREATEST(t.until, excluded.until), cause = excluded.cause, deleted_at = now()
 ), gone AS (
     DELETE FROM posts p USING incoming i
     WHERE p.author = i.author AND p.source = %(source)s AND p.event_time <= i.until
@@ -211,9 +229,3 @@ INSERT INTO components AS c (component, state, detail) VALUES (%(component)s, %(
 ON CONFLICT (component) DO UPDATE
 SET state = excluded.state, detail = excluded.detail, updated_at = now(),
     since = CASE WHEN c.state = excluded.state THEN c.since ELSE now() END
-
--- name: forget_events
-DELETE FROM events WHERE seq IN (
-    SELECT seq FROM events WHERE ts < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
-    ORDER BY seq LIMIT %(limit)s
-)

@@ -23,11 +23,12 @@ from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
-from groundswell.ports import VectorIndex
+from groundswell.ports import Archive, VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.search import SearchService
 from groundswell.services.time_travel import TimeTravel
 from groundswell.settings_model import ApiSettings, EmbeddedSettings
+from groundswell.wiring.maintenance import archive_reader, open_archive
 from groundswell.wiring.parts import Models, database_pool, search_models
 from groundswell.wiring.serving import listen, serve
 from groundswell.wiring.together import run_together
@@ -57,7 +58,8 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
         reads = PostgresReads(pool)
         watch = ConditionWatch(reads, store=None, broadcaster=hub)
         hub.degraded = lambda: watch.degraded
-        app = application(settings, pool, models, hub, metrics)
+        archive = open_archive(settings.archive, settings.data_dir, embedded=False)
+        app = application(settings, pool, models, hub, metrics, archive=archive)
         listener = listen(settings.api_host, settings.api_port)
         await run_together(
             stop,
@@ -72,7 +74,13 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
 
 
 def application(
-    settings: ApiSettings | EmbeddedSettings, pool: Pool, models: Models, hub: LocalHub | None, metrics: Metrics
+    settings: ApiSettings | EmbeddedSettings,
+    pool: Pool,
+    models: Models,
+    hub: LocalHub | None,
+    metrics: Metrics,
+    *,
+    archive: Archive | None = None,
 ) -> ASGIApp:
     """The FastAPI application over these parts. `hub` is None where sockets are held elsewhere."""
     clock = SystemClock(skew=settings.clock_skew)
@@ -87,6 +95,7 @@ def application(
             PostgresSearch(pool), index, models.chain.current if models.chain.entries else None, clock, metrics=metrics
         ),
         past=TimeTravel(PostgresMomentum(pool), reads, clock),
+        archive=archive_reader(archive, pool, settings.data_dir),
         rules=PostgresRules(pool),
         keys=PostgresKeys(pool),
         clock=clock,

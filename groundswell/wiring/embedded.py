@@ -17,6 +17,7 @@ from groundswell.metrics import Metrics
 from groundswell.observability import Progress
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.api import application
+from groundswell.wiring.maintenance import open_archive, open_maintenance
 from groundswell.wiring.parts import (
     RELAY_ANSWER_STATEMENTS,
     RELAY_POOL_SIZE,
@@ -85,6 +86,9 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             pool=writing,
             spool=open_spool(stack, settings, source=source.name, recording=recording),
             models=models,
+            maintenance=await open_maintenance(
+                stack, settings, url, embedded=settings.database_url is None, index=models.index, metrics=metrics
+            ),
             broadcaster=hub,
             metrics=metrics,
         )
@@ -92,7 +96,8 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         hub.start_at((await reads.events(None, 1)).newest)
         hub.degraded = lambda: parts.condition.degraded
         progress.step("Opening the page")
-        app = application(settings, reading, models, hub, metrics)
+        archive = open_archive(settings.archive, data_dir, embedded=settings.database_url is None)
+        app = application(settings, reading, models, hub, metrics, archive=archive)
         listener = listen(settings.api_host, settings.api_port)
         host = "localhost" if settings.api_host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.api_host  # noqa: S104
         page = f"http://{host}:{listener.getsockname()[1]}"

@@ -23,6 +23,7 @@ from groundswell.services.remote_sockets import RemoteSockets
 from groundswell.settings_model import ApiSettings
 from groundswell.wiring.api import application
 from groundswell.wiring.function_runtime import runtime
+from groundswell.wiring.maintenance import open_archive
 from groundswell.wiring.parts import database_pool, search_models
 
 
@@ -50,7 +51,8 @@ def http_application() -> ASGIApp:
     """
     chosen, here = _api_settings(), runtime()
     models = here.run(search_models(here.stack, chosen, qdrant_url=chosen.qdrant_url))
-    return application(chosen, _api_pool(), models, None, Metrics())
+    archive = open_archive(chosen.archive, chosen.data_dir, embedded=False)
+    return application(chosen, _api_pool(), models, None, Metrics(), archive=archive)
 
 
 @cache

@@ -16,12 +16,10 @@ import msgspec
 from groundswell.adapters.disk_spool import DiskSpool
 from groundswell.adapters.embedding_models import EmbeddingModels
 from groundswell.adapters.migrations import require_schema
-from groundswell.adapters.postgres_indexed import PostgresIndexed
 from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
-from groundswell.adapters.postgres_rollup import PostgresRollup
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.qdrant import QdrantIndex
@@ -33,15 +31,13 @@ from groundswell.metrics import Metrics
 from groundswell.ports import Broadcaster, ResumePoint, Source, VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
-from groundswell.services.housekeeping import Housekeeper, Sweep
-from groundswell.services.index_upkeep import IndexRetention, TermUpkeep
 from groundswell.services.indexer import Indexer
 from groundswell.services.momentum import MomentumTicker
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
-from groundswell.services.rollup import Rollup
 from groundswell.services.surges import SurgeTeller
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
+from groundswell.wiring.maintenance import Maintenance
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +69,7 @@ class RelayParts(msgspec.Struct, frozen=True):
     ticker: MomentumTicker
     surges: SurgeTeller
     reporter: Reporter
-    housekeeper: Housekeeper
+    maintenance: Maintenance
     condition: ConditionWatch
 
 
@@ -198,6 +194,7 @@ def relay_parts(
     pool: Pool,
     spool: DiskSpool | None,
     models: Models,
+    maintenance: Maintenance,
     broadcaster: Broadcaster,
     metrics: Metrics,
     more_reports: Mapping[str, Report] = MappingProxyType({}),
@@ -236,6 +233,7 @@ def relay_parts(
         "embeddings": models.chain.status,
         "vectors": lambda: _vectors_report(models, indexer, metrics),
         **more_reports,
+        **maintenance.reports,
     }
     return RelayParts(
         relay=relay,
@@ -243,31 +241,9 @@ def relay_parts(
         ticker=ticker,
         surges=SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics),
         reporter=Reporter(store, reports),
-        housekeeper=Housekeeper(
-            store,
-            events_keep_s=settings.events_keep_hours * 3600,
-            sweeps=[count_rollup(settings, pool), *index_sweeps(models, pool)],
-        ),
+        maintenance=maintenance,
         condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
     )
-
-
-def index_sweeps(models: Models, pool: Pool) -> list[Sweep]:
-    """The sweeps that keep what search reads in step with the posts."""
-    posts = PostgresIndexed(pool)
-    retention = [] if models.index is None else [IndexRetention(posts, models.index)]
-    return [TermUpkeep(posts), *retention]
-
-
-def count_rollup(settings: RelaySettings | EmbeddedSettings, pool: Pool) -> Rollup:
-    """The sweep that rolls old counts up."""
-    keep_s = {
-        60: settings.counts_minutes_keep_hours * 3600,
-        300: settings.counts_five_minutes_keep_days * 86_400,
-        3600: settings.counts_hours_keep_days * 86_400,
-        86_400: settings.counts_days_keep_days * 86_400,
-    }
-    return Rollup(PostgresRollup(pool), keep_s=keep_s)
 
 
 def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -> tuple[str, Mapping[str, object]]:

@@ -21,6 +21,7 @@ from groundswell.metrics import Metrics
 from groundswell.services.metrics_log import log_metrics
 from groundswell.services.reporting import Report
 from groundswell.settings_model import RelaySettings
+from groundswell.wiring.maintenance import open_maintenance
 from groundswell.wiring.parts import (
     RELAY_ANSWER_STATEMENTS,
     RELAY_POOL_SIZE,
@@ -45,13 +46,9 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         SourceFailed: the source refuses for good.
     """
     async with AsyncExitStack() as stack:
+        url = settings.database_url.reveal()
         pool = await database_pool(
-            stack,
-            settings,
-            settings.database_url.reveal(),
-            size=RELAY_POOL_SIZE,
-            name="relay",
-            answer_statements=RELAY_ANSWER_STATEMENTS,
+            stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
         )
         models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
         source, recording = await open_source(stack, settings, tell=log.info)
@@ -81,6 +78,9 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             pool=pool,
             spool=spool,
             models=models,
+            maintenance=await open_maintenance(
+                stack, settings, url, embedded=False, index=models.index, metrics=metrics
+            ),
             broadcaster=_StoredEvents(),
             metrics=metrics,
             more_reports=reports,

@@ -35,11 +35,13 @@ def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
         parts.ticker.run,
         parts.surges.run,
         parts.reporter.run,
-        parts.housekeeper.run,
         parts.condition.run,
+        parts.maintenance.cleanup.run,
     ]
     if parts.indexer is not None:
         services.append(parts.indexer.run)
+    if parts.maintenance.mover is not None:
+        services.append(parts.maintenance.mover.run)
     return services
 
 

@@ -91,6 +91,15 @@ def test_a_point_written_again_is_replaced_with_its_payload(bench: Bench) -> Non
     assert found(bench, [0, 1, 0, 0], SearchFilters(lang="en")) == []
 
 
+def test_points_are_listed_ascending_and_page_by_page(bench: Bench) -> None:
+    assert bench.run(bench.index.pks(-1, 10)) == []
+    bench.run(bench.index.upsert([point(pk, 1, 0, 0, 0) for pk in (7, 2, 40, 31, 1)]))
+    bench.run(bench.index.delete([31]))
+    assert bench.run(bench.index.pks(-1, 3)) == [1, 2, 7]
+    assert bench.run(bench.index.pks(2, 3)) == [7, 40]
+    assert bench.run(bench.index.pks(40, 3)) == []
+
+
 def test_deleted_points_are_gone_and_absent_ones_are_no_error(bench: Bench) -> None:
     bench.run(bench.index.upsert([point(1, 1, 0, 0, 0), point(2, 0, 1, 0, 0)]))
     bench.run(bench.index.delete([1, 99]))
@@ -205,6 +214,12 @@ def test_a_space_can_be_dropped_and_leaves_the_others_as_they_are(bench: Bench) 
 def test_an_index_without_a_collection_has_no_spaces(runner: asyncio.Runner, engine_url: str) -> None:
     index = QdrantIndex(engine_url, collection="never_made")
     assert runner.run(index.spaces()) == []
+    runner.run(index.close())
+
+
+def test_an_index_without_a_collection_has_no_points_to_list(runner: asyncio.Runner, engine_url: str) -> None:
+    index = QdrantIndex(engine_url, collection="never_made")
+    assert runner.run(index.pks(-1, 10)) == []
     runner.run(index.close())
 
 

@@ -48,9 +48,15 @@ async def read_post(
     api: Given,
     id: PostId,
 ) -> Response:
-    """One post by its id."""
+    """One post by its id, wherever it is. `archived`: it is too old for listings and search, and in the archive."""
     found = await api.services.reads.post(id)
+    archived = None
+    if found is None and api.services.archive is not None:
+        archived = await api.services.archive.post(id)
+        # A post that was being restored is missed by both looks.
+        found = archived or await api.services.reads.post(id)
     if found is None:
-        raise NotFound("There is no such post: it was never seen, was deleted, or has moved to the archive.")
+        raise NotFound("There is no such post: it was never seen, or was deleted.")
     now = await api.condition.now()
-    return json_answer(request, {"data": post_json(found.post)}, as_of=now, max_age_s=STEADY_MAX_AGE_S)
+    body = {"data": post_json(found.post), "archived": archived is not None}
+    return json_answer(request, body, as_of=now, max_age_s=STEADY_MAX_AGE_S)

@@ -1,0 +1,123 @@
+"""Which post is in which file of the archive, and what has been withdrawn of it since."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from groundswell.adapters.postgres_pool import Connection, Pool, connection
+from groundswell.adapters.postgres_store import LIST_SEPARATOR, apply_counts, searchable
+from groundswell.core.deltas import Counted, count_deltas
+from groundswell.core.retention import ArchiveRow, Authors, Manifest, archive_key
+from groundswell.ports import ArchivedFile, Withdrawal
+from groundswell.sql import queries
+
+SQL = queries("archive")
+
+
+class PostgresArchiveIndex:
+    """`ports.ArchiveIndex` over a connection pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def files(
+        self, *, since: str | None = None, until: str | None = None, source: str | None = None
+    ) -> Sequence[ArchivedFile]:
+        values = {"since": since, "until": until, "source": source}
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(SQL["files"], values)).fetchall()
+        return [_file(row) for row in rows]
+
+    async def file_of(self, post_id: str) -> ArchivedFile | None:
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["file_of"], {"key": archive_key(post_id)})).fetchone()
+        return None if row is None else _file(row)
+
+    async def withdrawn(self, file_ids: Sequence[int]) -> tuple[Mapping[int, frozenset[bytes]], Authors]:
+        values = {"file_ids": list(file_ids)}
+        keys: dict[int, set[bytes]] = {}
+        async with connection(self._pool) as conn:
+            for file_id, key in await (await conn.execute(SQL["withdrawn_keys"], values)).fetchall():
+                keys.setdefault(file_id, set()).add(bytes(key))
+            authors = await _authors(conn, values)
+        return {file_id: frozenset(found) for file_id, found in keys.items()}, authors
+
+    async def names(self) -> frozenset[str]:
+        async with connection(self._pool) as conn:
+            return frozenset(row[0] for row in await (await conn.execute(SQL["names"])).fetchall())
+
+    async def pending(self, after: int = 0) -> Withdrawal | None:
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["pending_file"], {"after": after})).fetchone()
+            if row is None:
+                return None
+            revs = await (await conn.execute(SQL["pending_revs"], {"file_id": row[0]})).fetchall()
+            authors = await _authors(conn, {"file_ids": [row[0]]})
+        return Withdrawal(file=_file(row), revs={bytes(key): rev for key, rev in revs}, authors=authors)
+
+    async def settle(self, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]) -> int:
+        file_id, source = withdrawal.file.id, withdrawal.file.manifest.source
+        by_key = {archive_key(row.id): row for row in gone}
+        authors = list(withdrawal.authors.items())
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            await cur.execute(SQL["lock_places"])
+            if kept:
+                await cur.execute(SQL["reinstate"], {"file_id": file_id, "key": list(kept)})
+            await cur.execute(SQL["settle"], {"file_id": file_id, "key": list(by_key)})
+            settled = [by_key[bytes(key)] for (key,) in await cur.fetchall()]
+            counted = [Counted(row.author, row.entities, row.event_time) for row in settled]
+            await apply_counts(cur, source, count_deltas((), counted))
+            await cur.execute(
+                SQL["settle_takedowns"],
+                {
+                    "file_id": file_id,
+                    "source": [source for (source, _), _ in authors],
+                    "author": [author for (_, author), _ in authors],
+                    "until": [until for _, until in authors],
+                },
+            )
+        return len(settled)
+
+    async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int | None:
+        async with connection(self._pool) as conn:
+            await conn.execute(SQL["lock_places"])
+            state = await (await conn.execute(SQL["is_settled"], {"file_id": file.id})).fetchone()
+            if state is None or not state[0]:
+                return 0
+            if not state[1]:
+                return None
+            back = await (await conn.execute(SQL["restore"], {"file_id": file.id, **_columns(rows)})).fetchone()
+            assert back is not None, "restore always answers a count"
+            await conn.execute(SQL["discard"], {"file_id": file.id})
+            return back[0]
+
+
+async def _authors(conn: Connection, values: Mapping[str, Any]) -> Authors:
+    rows = await (await conn.execute(SQL["withdrawn_authors"], values)).fetchall()
+    return {(source, author): until for source, author, until in rows}
+
+
+def _file(row: Sequence[Any]) -> ArchivedFile:
+    return ArchivedFile(id=row[0], manifest=msgspec.json.decode(row[1], type=Manifest), withdrawn=row[2])
+
+
+def _columns(rows: Sequence[ArchiveRow]) -> dict[str, Any]:
+    return {
+        "key": [archive_key(row.id) for row in rows],
+        "pk": [row.pk for row in rows],
+        "id": [row.id for row in rows],
+        "source": [row.source for row in rows],
+        "author": [row.author for row in rows],
+        "text": [row.text for row in rows],
+        "lang": [row.lang for row in rows],
+        "created_at": [row.created_at for row in rows],
+        "event_time": [row.event_time for row in rows],
+        "rev": [row.rev for row in rows],
+        "entities": [LIST_SEPARATOR.join(row.entities) for row in rows],
+        "reply_to": [row.reply_to for row in rows],
+        "quote_of": [row.quote_of for row in rows],
+        **searchable([row.text for row in rows]),
+    }

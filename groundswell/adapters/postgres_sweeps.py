@@ -1,0 +1,47 @@
+"""Cleanup in Postgres: what is only kept for a while goes, a bite at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from groundswell.adapters.postgres_pool import Pool, connection
+from groundswell.sql import queries
+
+SQL = queries("cleanup")
+
+BITE_ROWS = 5_000
+"""Rows of one transaction."""
+
+
+class AgeSweep:
+    """`ports.Sweep` over one statement of cleanup.sql, which has the same name."""
+
+    def __init__(self, pool: Pool, name: str, *, keep_s: float = 0.0, limit: int = BITE_ROWS) -> None:
+        self.name = name
+        self._pool = pool
+        self._keep_s = keep_s
+        self._limit = limit
+
+    async def sweep(self) -> int:
+        async with connection(self._pool) as conn:
+            return (await conn.execute(SQL[self.name], {"keep_s": self._keep_s, "limit": self._limit})).rowcount
+
+
+class PostgresVectorLedger:
+    """`ports.VectorLedger` over a connection pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def indexed(self, after: int, until: int | None, limit: int) -> Sequence[int]:
+        values = {"after": after, "until": until, "limit": limit}
+        async with connection(self._pool) as conn:
+            return [row[0] for row in await (await conn.execute(SQL["indexed_pks"], values)).fetchall()]
+
+    async def ownerless(self, pks: Sequence[int]) -> Sequence[int]:
+        async with connection(self._pool) as conn:
+            return [row[0] for row in await (await conn.execute(SQL["ownerless"], {"pk": list(pks)})).fetchall()]
+
+    async def index_again(self, pks: Sequence[int]) -> int:
+        async with connection(self._pool) as conn:
+            return (await conn.execute(SQL["index_again"], {"pk": list(pks)})).rowcount
