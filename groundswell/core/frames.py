@@ -123,7 +123,7 @@ class StageLike(Protocol):
 def stage_json(change: StageLike) -> dict[str, Any]:
     """A change of stage as `momentum.stage` writes it."""
     return {
-        **_flat_entity(change.entity),
+        **entity_fields(change.entity),
         "at": rfc3339(change.at),
         "from_stage": change.from_stage,
         "stage": change.stage,
