@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from groundswell.ports import RollupStore
 
 ROWS_PER_BITE = 10_000
-"""Author rows that one transaction rolls up: a few tenths of a second."""
+"""Author rows that one transaction rolls up: two seconds on a busy two-core machine, and nobody waits."""
 
 
 class Rollup:
