@@ -59,7 +59,9 @@ class Contents:
 _JOB = ("groundswell", "functions/__init__.py")
 
 CONTENTS: Mapping[str, Contents] = {
-    "api": Contents((*_JOB, "functions/api"), (*_DATABASE, *_SEARCH, "fastapi", "mangum"), model=True),
+    "api": Contents(
+        (*_JOB, "functions/api"), (*_DATABASE, *_SEARCH, "fastapi", "mangum", "uvicorn", "zstandard"), model=True
+    ),
     "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),
     "mover": Contents((*_JOB, "functions/mover"), (*_DATABASE,)),
     "cleanup": Contents((*_JOB, "functions/cleanup"), (*_DATABASE, "qdrant-client")),
