@@ -21,7 +21,7 @@ MAX_CONNECTIONS: Mapping[str, int] = {
 SHARE = 0.8
 """Share of them that may be promised: the rest is for the superuser, for RDS itself and for you."""
 
-RELAY_POOL = 4
+RELAY_POOL = 5
 """Connections of the relay's pool: a constant of the relay."""
 
 LISTENERS = 1
