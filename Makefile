@@ -23,7 +23,7 @@ SITE := $(if $(wildcard web/package.json),$(WEB_BUILT))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up set-up test test-fast lint format generate bench lock clean
+.PHONY: help up set-up test test-fast synth lint format generate bench lock clean
 
 help: ## List what there is
 	@echo "make up                          run the platform at http://localhost:8000 on a simulated feed"
@@ -57,6 +57,9 @@ format: $(INSTALLED) ## Bring everything into the house's form
 generate: $(INSTALLED) ## Make the files that come from env.schema.json and the list of metrics
 	@$(BIN)/groundswell env generate
 
+synth: set-up cdk/node_modules/.installed ## Check a deployment: stacks, cdk-nag, connections, monthly cost
+	@cd cdk && exec ../$(BIN)/npx --no-install cdk synth --quiet --all
+
 bench: set-up ## Measure: prints tables, writes bench/results/*.json
 	@exec $(BIN)/python -m bench
 
@@ -80,6 +83,10 @@ $(INSTALLED): requirements.lock requirements-bootstrap.lock pyproject.toml scrip
 
 $(WEB_INSTALLED): web/package-lock.json web/package.json | $(INSTALLED)
 	@$(PYTHON) scripts/timed.py "Installing the page's packages" web $(BIN)/npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+cdk/node_modules/.installed: cdk/package-lock.json cdk/package.json | $(INSTALLED)
+	@$(PYTHON) scripts/timed.py "Installing the CDK command line" cdk $(BIN)/npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
 $(WEB_BUILT): $(WEB_SOURCES) $(WEB_INSTALLED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from groundswell.commands import archive, bench, doctor, drill, env, index, keys, services
+from groundswell.commands import archive, bench, cost, doctor, drill, env, index, keys, services
 
 app = typer.Typer(
     name="groundswell",
@@ -27,6 +27,7 @@ app.command(short_help="The same, on a recording.")(services.replay)
 app.command(short_help="Run the relay alone, on stores of your own.")(services.relay)
 app.command(short_help="Run the API and the page alone.")(services.api)
 app.command(short_help="Bring the database schema up to date.")(services.migrate)
+app.command(short_help="Show what a month on AWS costs.")(cost.cost)
 app.command(short_help="Find what is broken, and how to mend it.")(doctor.doctor)
 app.command(short_help="Break a platform on purpose, and see what holds.")(drill.drill)
 app.add_typer(bench.app, name="bench", short_help="Measure how good and how fast the platform is.")

@@ -188,6 +188,14 @@ class EmbeddingUnavailable(GroundswellError):
     exit_code = EX_UNAVAILABLE
 
 
+class CloudUnavailable(GroundswellError):
+    """AWS cannot be asked, or refuses: credentials, region or rights."""
+
+    code = "cloud-unavailable"
+    title = "AWS does not answer"
+    exit_code = EX_UNAVAILABLE
+
+
 class SourceFailed(GroundswellError):
     """A source failed for good: retrying cannot help until a person changes something."""
 

@@ -347,6 +347,22 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
 
 
+class CostsSettings(Settings, frozen=True, kw_only=True):
+    """What the service `costs` needs."""
+
+    service: ClassVar[str] = "costs"
+
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    deployment: tuple[str, ...]
+    """Knobs of the deployment that is reported on, where they differ from the `budget` profile. Set by the
+    stack; empty: what `cdk/cdk.json` says."""
+    report_topic: str
+    """SNS topic that the weekly report is published to. Set by the stack."""
+
+
 class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """What `groundswell up` needs: everything."""
 
@@ -497,6 +513,11 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""
+    deployment: tuple[str, ...]
+    """Knobs of the deployment that is reported on, where they differ from the `budget` profile. Set by the
+    stack; empty: what `cdk/cdk.json` says."""
+    report_topic: str | None
+    """SNS topic that the weekly report is published to. Set by the stack."""
 
 
 SETTINGS: tuple[type[Settings], ...] = (
@@ -505,5 +526,6 @@ SETTINGS: tuple[type[Settings], ...] = (
     MoverSettings,
     CleanupSettings,
     MigrateSettings,
+    CostsSettings,
     EmbeddedSettings,
 )

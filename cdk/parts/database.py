@@ -1,0 +1,86 @@
+"""Postgres on RDS: encrypted at rest and on the way, reachable from inside alone, its password known to nobody."""
+
+from __future__ import annotations
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_rds as rds
+from constructs import Construct
+
+from cdk.environment import SecretReference
+from cdk.nag import accept
+from cdk.parts.network import Network
+from deployment.connections import MAX_CONNECTIONS
+from deployment.knobs import Knobs
+
+NAME = "groundswell"
+ENGINE_VERSION = "18"
+
+
+class Database(Construct):
+    """One instance. `reference` names the secret that holds all that is needed to connect, `clients` is who may."""
+
+    def __init__(self, scope: Construct, id: str, chosen: Knobs, network: Network) -> None:
+        super().__init__(scope, id)
+        engine = rds.DatabaseInstanceEngine.postgres(
+            version=rds.PostgresEngineVersion.of(ENGINE_VERSION, ENGINE_VERSION)
+        )
+        self.max_connections = MAX_CONNECTIONS[chosen.database_class]
+        self.instance = rds.DatabaseInstance(
+            self,
+            "Instance",
+            engine=engine,
+            instance_type=ec2.InstanceType(chosen.database_class),
+            vpc=network.vpc,
+            vpc_subnets=network.isolated,
+            availability_zone=None if chosen.database_multi_az else network.first_zone,
+            multi_az=chosen.database_multi_az,
+            database_name=NAME,
+            credentials=rds.Credentials.from_generated_secret(NAME),
+            parameter_group=rds.ParameterGroup(
+                self,
+                "Parameters",
+                engine=engine,
+                description="TLS for every connection, and the number that the connection budget counts with",
+                parameters={
+                    "rds.force_ssl": "1",
+                    "max_connections": str(self.max_connections),
+                    "log_min_duration_statement": "1000",
+                },
+            ),
+            storage_type=rds.StorageType.GP3,
+            allocated_storage=chosen.database_storage_gb,
+            max_allocated_storage=chosen.database_storage_max_gb,
+            storage_encrypted=True,
+            backup_retention=Duration.days(chosen.database_backup_days),
+            deletion_protection=chosen.deletion_protection,
+            removal_policy=RemovalPolicy.RETAIN if chosen.deletion_protection else RemovalPolicy.SNAPSHOT,
+            delete_automated_backups=not chosen.deletion_protection,
+            auto_minor_version_upgrade=True,
+            copy_tags_to_snapshot=True,
+            cloudwatch_logs_exports=["postgresql"] if chosen.production else None,
+        )
+        self.clients = ec2.SecurityGroup(
+            self, "Clients", vpc=network.vpc, description="Groundswell services: what may connect to the database"
+        )
+        self.instance.connections.allow_default_port_from(self.clients, "services")
+        secret = self.instance.secret
+        assert secret is not None, "generated credentials have a secret"
+        self.reference = SecretReference.to_secret(secret)
+        if chosen.rotate_database_password_days:
+            self.instance.add_rotation_single_user(
+                automatically_after=Duration.days(chosen.rotate_database_password_days), vpc_subnets=network.private
+            )
+        else:
+            accept(
+                self,
+                {"AwsSolutions-SMG4": "Rotated by hand; `rotate_database_password_days` automates it."},
+            )
+        accept(
+            self,
+            {
+                "AwsSolutions-RDS11": "The port is open to the services' security groups alone.",
+                "AwsSolutions-RDS10": "`deletion_protection` is on in production; others can be taken down.",
+                "AwsSolutions-RDS3": "`database_multi_az` is on in production; a second zone doubles the price.",
+            },
+        )

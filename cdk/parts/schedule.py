@@ -1,0 +1,45 @@
+"""What runs by the clock: EventBridge Scheduler, with a role for each job that may call its function alone."""
+
+# pyright: reportArgumentType=false
+# The library's Python interfaces name parameters differently than its classes do: no class is its own interface.
+
+from __future__ import annotations
+
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda
+from aws_cdk import aws_scheduler as scheduler
+from constructs import Construct
+
+WEEKLY = "cron(0 7 ? * MON *)"
+RETRIES = 1
+OLDEST_EVENT_S = 600
+
+
+class Job(Construct):
+    """A function that is called on a schedule. A run that was missed is not made up for: the next one does its work."""
+
+    def __init__(
+        self, scope: Construct, id: str, handler: aws_lambda.IFunction, *, every_minutes: int = 0, expression: str = ""
+    ) -> None:
+        super().__init__(scope, id)
+        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"))
+        role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[handler.function_arn]))
+        # The higher-level construct would also allow every version and alias of the function.
+        self.schedule = scheduler.CfnSchedule(
+            self,
+            "Schedule",
+            schedule_expression=expression or _rate(every_minutes),
+            flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
+            target=scheduler.CfnSchedule.TargetProperty(
+                arn=handler.function_arn,
+                role_arn=role.role_arn,
+                retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
+                    maximum_retry_attempts=RETRIES, maximum_event_age_in_seconds=OLDEST_EVENT_S
+                ),
+            ),
+        )
+        self.schedule.node.add_dependency(role)
+
+
+def _rate(minutes: int) -> str:
+    return f"rate({minutes} {'minute' if minutes == 1 else 'minutes'})"

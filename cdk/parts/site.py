@@ -1,0 +1,140 @@
+"""The page: a private bucket behind CloudFront, which also fronts the API, so that both have one address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudfront as cloudfront
+from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_s3_deployment as s3_deployment
+from constructs import Construct
+
+from cdk.nag import accept, accept_wildcards
+
+HELPER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
+DEFAULT_QUALIFIER = "hnb659fds"
+"""Of `cdk bootstrap`."""
+
+API_PATHS = ("/v1/*", "/healthz", "/readyz", "/openapi.json", "/docs*")
+"""What CloudFront passes on to the API."""
+
+
+class Site(Construct):
+    """The bucket, the distribution, and what a deploy puts there: the built page and its config.json."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        built: Sequence[str],
+        api_host: str,
+        ws_url: str,
+        version: str,
+    ) -> None:
+        super().__init__(scope, id)
+        self.bucket = s3.Bucket(
+            self,
+            "Bucket",
+            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
+            encryption=s3.BucketEncryption.S3_MANAGED,
+            enforce_ssl=True,
+            minimum_tls_version=1.2,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        api = cloudfront.BehaviorOptions(
+            origin=origins.HttpOrigin(api_host, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
+            viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
+            allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
+            cache_policy=cloudfront.CachePolicy.USE_ORIGIN_CACHE_CONTROL_HEADERS_QUERY_STRINGS,
+            origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
+        )
+        self.distribution = cloudfront.Distribution(
+            self,
+            "Distribution",
+            comment="Groundswell",
+            default_root_object="index.html",
+            price_class=cloudfront.PriceClass.PRICE_CLASS_100,
+            http_version=cloudfront.HttpVersion.HTTP2_AND_3,
+            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
+            default_behavior=cloudfront.BehaviorOptions(
+                origin=origins.S3BucketOrigin.with_origin_access_control(self.bucket),
+                viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
+                response_headers_policy=_safety(self, ws_url),
+            ),
+            additional_behaviors=dict.fromkeys(API_PATHS, api),
+        )
+        self.url = f"https://{self.distribution.domain_name}"
+        config: Mapping[str, str] = {"apiUrl": "", "wsUrl": ws_url, "version": version}
+        self.deployment = s3_deployment.BucketDeployment(
+            self,
+            "Files",
+            sources=[
+                *(s3_deployment.Source.asset(folder) for folder in built),
+                s3_deployment.Source.json_data("config.json", dict(config)),
+            ],
+            destination_bucket=self.bucket,
+            distribution=self.distribution,
+            distribution_paths=["/index.html", "/", "/config.json"],
+            log_group=logs.LogGroup(
+                self, "DeployLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
+            ),
+        )
+        self._accept_helper()
+        accept(
+            self,
+            {
+                "AwsSolutions-S1": "The page is public; who fetched which file is worth no second bucket.",
+                "AwsSolutions-CFR1": "Everybody everywhere may look.",
+                "AwsSolutions-CFR2": "A firewall starts at five dollars a month; reads are throttled.",
+                "AwsSolutions-CFR3": "The API logs its requests; the page is static.",
+                "AwsSolutions-CFR4": "The domain is CloudFront's own, whose certificate fixes the version.",
+            },
+        )
+
+    def _accept_helper(self) -> None:
+        """The function that CDK brings to copy the files: its policies are CDK's."""
+        helper = Stack.of(self).node.find_child(HELPER)
+        assets = f"cdk-{DEFAULT_QUALIFIER}-assets-{Aws.ACCOUNT_ID}-{Stack.of(self).region}"
+        accept_wildcards(
+            helper,
+            "CDK's own helper copies from the assets' bucket to the page's, and tells CloudFront.",
+            resources=("*", f"arn:aws:s3:::{assets}/*", f"{self.bucket.bucket_arn}/*"),
+            actions=("s3:GetBucket*", "s3:GetObject*", "s3:List*", "s3:Abort*", "s3:DeleteObject*"),
+        )
+        policy = "arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+        accept(
+            helper,
+            {
+                f"AwsSolutions-IAM4[Policy::{policy}]": "CDK's own helper writes its log by AWS's own policy.",
+                "AwsSolutions-L1": "The runtime of CDK's own helper comes with the library.",
+            },
+        )
+
+
+def _safety(scope: Construct, ws_url: str) -> cloudfront.ResponseHeadersPolicy:
+    """The headers that the API itself sends with the page where it serves it."""
+    policy = (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        f"font-src 'self'; manifest-src 'self'; connect-src 'self'{f' {ws_url}' if ws_url else ''}; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    )
+    return cloudfront.ResponseHeadersPolicy(
+        scope,
+        "Safety",
+        security_headers_behavior=cloudfront.ResponseSecurityHeadersBehavior(
+            content_security_policy=cloudfront.ResponseHeadersContentSecurityPolicy(
+                content_security_policy=policy, override=True
+            ),
+            content_type_options=cloudfront.ResponseHeadersContentTypeOptions(override=True),
+            referrer_policy=cloudfront.ResponseHeadersReferrerPolicy(
+                referrer_policy=cloudfront.HeadersReferrerPolicy.NO_REFERRER, override=True
+            ),
+            strict_transport_security=cloudfront.ResponseHeadersStrictTransportSecurity(
+                access_control_max_age=Duration.days(365), override=True
+            ),
+        ),
+    )

@@ -1,0 +1,317 @@
+"""The three stacks and what they wire together.
+
+`Data` holds what must not be lost, `Platform` what runs and where traffic enters, `Watch` who notices. A deploy goes
+through them in this order; inside `Platform`: migration, services, traffic.
+"""
+
+# pyright: reportArgumentType=false
+# The library's Python interfaces name parameters differently than its classes do: no class is its own interface.
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aws_cdk import CfnOutput, Environment, Stack, triggers
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_servicediscovery as servicediscovery
+from constructs import Construct
+
+from cdk.assets import CodeAssets
+from cdk.environment import SecretReference
+from cdk.nag import accept
+from cdk.parts.archive import Archive
+from cdk.parts.database import Database
+from cdk.parts.function import ServiceFunction
+from cdk.parts.gateway import HttpFront, SocketsApi, SocketsRoutes
+from cdk.parts.network import Network
+from cdk.parts.qdrant import Qdrant
+from cdk.parts.relay import API_PORT, DATA_DIR, HEARTBEAT_FILE, Cluster, Relay
+from cdk.parts.schedule import WEEKLY, Job
+from cdk.parts.site import Site
+from cdk.parts.watch import Alarms, Alerts, Dashboard, SpendBudget
+from deployment.knobs import Knobs, overrides_of
+
+JOB_TIMEOUT_S = 300
+FUNCTION_DATA_DIR = "/tmp"  # noqa: S108 -- the one place where a function can write
+API_TIMEOUT_S = 29
+"""An HTTP API waits thirty seconds for an answer."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a deployment is made from."""
+
+    knobs: Knobs
+    assets: CodeAssets
+    site_folder: Path
+    version: str
+    environment: Mapping[str, str]
+    """Variables that the operator sets (cdk.json, `environment`)."""
+    secrets: Mapping[str, str]
+    """Secret variables, each with the name of the SSM SecureString that holds it (cdk.json, `secrets`)."""
+
+
+class DataStack(Stack):
+    """The network, the database, the archive."""
+
+    def __init__(self, scope: Construct, id: str, inputs: Inputs, *, env: Environment) -> None:
+        super().__init__(scope, id, env=env, description="Groundswell: network, database and archive")
+        chosen = inputs.knobs
+        self.termination_protection = chosen.deletion_protection
+        self.network = Network(self, "Network", chosen)
+        self.database = Database(self, "Database", chosen, self.network)
+        self.archive = Archive(self, "Archive", chosen)
+        CfnOutput(self, "ArchiveBucket", value=self.archive.bucket.bucket_name)
+        CfnOutput(self, "DatabaseSecret", value=self.database.reference.arn)
+
+
+class PlatformStack(Stack):
+    """The migration, the services, and where traffic enters."""
+
+    def __init__(self, scope: Construct, id: str, inputs: Inputs, data: DataStack, *, env: Environment) -> None:
+        super().__init__(scope, id, env=env, description="Groundswell: relay, functions, API and page")
+        self._inputs, self._data = inputs, data
+        chosen = inputs.knobs
+        network = data.network
+        self.cluster = Cluster(self, "Cluster", chosen, network)
+        namespace = None
+        if chosen.combined or chosen.qdrant == "fargate":
+            namespace = servicediscovery.PrivateDnsNamespace(
+                self, "Names", name=f"{chosen.name.lower()}.internal", vpc=network.vpc
+            )
+        self.qdrant = None
+        if chosen.qdrant == "fargate":
+            assert namespace is not None
+            self.qdrant = Qdrant(self, "Qdrant", chosen, network=network, cluster=self.cluster, namespace=namespace)
+            self.qdrant.allow_from(data.database.clients, "services")
+        self.sockets_api = None if chosen.combined else SocketsApi(self, "Sockets")
+        self._values = self._shared_values()
+        self.source = str(self._values["GROUNDSWELL_SOURCE"])
+
+        migrate = self._function("Migrate", "migrate", "functions.migrate.handler.handler", memory=512, concurrency=1)
+        migration = triggers.Trigger(self, "Migration", handler=migrate.function, execute_on_handler_change=True)
+        _accept_custom_resources(self)
+
+        self.relay = Relay(
+            self,
+            "Relay",
+            chosen,
+            values=self._values,
+            network=network,
+            groups=[data.database.clients],
+            cluster=self.cluster,
+            namespace=namespace if chosen.combined else None,
+        )
+        self.mover = self._function("Mover", "mover", "functions.mover.handler.handler", memory=512, concurrency=1)
+        self.cleanup = self._function(
+            "Cleanup", "cleanup", "functions.cleanup.handler.handler", memory=512, concurrency=1
+        )
+        self.functions: dict[str, ServiceFunction] = {"migrate": migrate, "mover": self.mover, "cleanup": self.cleanup}
+        # Agents, when they come, are one more function and one more job here, with `agents` as their service.
+        self.mover.grant(["s3:PutObject", "s3:GetObject"], f"{data.archive.arn}/*")
+        self.mover.grant(["s3:ListBucket"], data.archive.arn)
+        jobs = [
+            Job(self, "MoverJob", self.mover.function, every_minutes=chosen.mover_every_minutes),
+            Job(self, "CleanupJob", self.cleanup.function, every_minutes=chosen.cleanup_every_minutes),
+        ]
+        services: list[Construct] = [self.relay, self.mover, self.cleanup]
+        traffic: list[Construct] = [*jobs]
+        self.front = HttpFront(self, "Http", chosen)
+        if chosen.combined:
+            self._lead_to_task()
+        else:
+            services += self._functions_of_the_api()
+            traffic.append(self._socket_routes())
+        traffic.append(self.front)
+        migration.execute_before(*services)
+        for part in traffic:
+            part.node.add_dependency(*services)
+
+        self.site = Site(
+            self,
+            "Site",
+            built=[str(inputs.site_folder)],
+            api_host=self.front.host,
+            ws_url=self.sockets_api.public_url if self.sockets_api else "",
+            version=inputs.version,
+        )
+        CfnOutput(self, "Page", value=self.site.url)
+        CfnOutput(self, "SiteBucket", value=self.site.bucket.bucket_name)
+        CfnOutput(self, "HttpApi", value=f"https://{self.front.host}")
+        if self.sockets_api:
+            CfnOutput(self, "WebSocket", value=self.sockets_api.public_url)
+
+    # ------------------------------------------------------------------ parts
+    def _functions_of_the_api(self) -> list[Construct]:
+        chosen = self._inputs.knobs
+        api = self._function(
+            "Api", "api", "functions.api.handler.handler", memory=chosen.api_memory_mb,
+            concurrency=chosen.api_concurrency, pool=chosen.api_pool, timeout_s=API_TIMEOUT_S,
+        )  # fmt: skip
+        sockets = self._function(
+            "Sockets", "api", "functions.api.sockets.handler", memory=chosen.api_memory_mb,
+            concurrency=chosen.sockets_concurrency, pool=chosen.sockets_pool, timeout_s=API_TIMEOUT_S,
+        )  # fmt: skip
+        assert self.sockets_api is not None
+        for sender in (self.relay, sockets):
+            sender.grant(["execute-api:ManageConnections"], self.sockets_api.manage_connections_arn())
+        self.functions |= {"api": api, "sockets": sockets}
+        self.front.lead_to_function(api.function)
+        return [api, sockets]
+
+    def _socket_routes(self) -> SocketsRoutes:
+        assert self.sockets_api is not None
+        handler = self.functions["sockets"].function
+        return SocketsRoutes(self, "SocketsRoutes", self._inputs.knobs, self.sockets_api, handler)
+
+    def _lead_to_task(self) -> None:
+        group = ec2.SecurityGroup(self, "LinkGroup", vpc=self._data.network.vpc, description="HTTP API to the task")
+        self.relay.security_group.connections.allow_from(group, ec2.Port.tcp(API_PORT), "requests")
+        accept(self.relay.security_group, {"AwsSolutions-EC23": "Open to the HTTP API's link alone."})
+        service = self.relay.service.cloud_map_service
+        assert service is not None
+        self.front.lead_to_task(self._data.network, service, [group])
+
+    def _function(
+        self,
+        id: str,
+        service: str,
+        handler: str,
+        *,
+        memory: int,
+        concurrency: int,
+        pool: int | None = None,
+        timeout_s: int = JOB_TIMEOUT_S,
+    ) -> ServiceFunction:
+        chosen = self._inputs.knobs
+        scope_id = f"{id}Function"
+        return ServiceFunction(
+            self,
+            scope_id,
+            chosen,
+            service=service,
+            zip_name=service,
+            handler=handler,
+            assets=self._inputs.assets,
+            values={
+                **self._values,
+                "GROUNDSWELL_DATA_DIR": FUNCTION_DATA_DIR,
+                "GROUNDSWELL_DATABASE_POOL_SIZE": pool or chosen.jobs_pool,
+            },
+            network=self._data.network,
+            groups=[self._data.database.clients],
+            memory_mb=memory,
+            timeout_s=timeout_s,
+            concurrency=concurrency,
+        )
+
+    def _shared_values(self) -> dict[str, object]:
+        """The value of every variable that this deployment decides; the rest keep the program's defaults."""
+        chosen, inputs = self._inputs.knobs, self._inputs
+        values: dict[str, object] = {
+            "GROUNDSWELL_ENVIRONMENT": "staging" if chosen.combined else "production",
+            "GROUNDSWELL_DATA_DIR": DATA_DIR,
+            "GROUNDSWELL_LOG_FORMAT": "json",
+            "GROUNDSWELL_SOURCE": "jetstream",
+            "GROUNDSWELL_DATABASE_URL": self._data.database.reference,
+            "GROUNDSWELL_DATABASE_POOL_SIZE": chosen.api_pool,
+            "GROUNDSWELL_METRICS_FORMAT": "emf",
+            "GROUNDSWELL_HEARTBEAT_FILE": HEARTBEAT_FILE,
+            "GROUNDSWELL_WS_MESSAGES_PER_MONTH": chosen.websocket_messages_per_month,
+        }
+        if self.sockets_api is not None:
+            values["GROUNDSWELL_WS_ENDPOINT"] = self.sockets_api.endpoint
+            values["GROUNDSWELL_PUBLIC_WS_URL"] = self.sockets_api.public_url
+        if self.qdrant is not None:
+            values["GROUNDSWELL_QDRANT_URL"] = self.qdrant.url
+        elif chosen.qdrant == "cloud" and chosen.qdrant_url:
+            values["GROUNDSWELL_QDRANT_URL"] = chosen.qdrant_url
+        if chosen.combined:
+            values |= {"GROUNDSWELL_API_HOST": "0.0.0.0", "GROUNDSWELL_API_PORT": API_PORT}  # noqa: S104 -- inside its group
+        values |= inputs.environment
+        values |= {name: SecretReference.to_parameter(self, place) for name, place in inputs.secrets.items()}
+        return values
+
+
+class WatchStack(Stack):
+    """Alarms, dashboard, budget, and the weekly report of what it costs."""
+
+    def __init__(
+        self, scope: Construct, id: str, inputs: Inputs, data: DataStack, platform: PlatformStack, *, env: Environment
+    ) -> None:
+        super().__init__(scope, id, env=env, description="Groundswell: alarms, dashboard and budget")
+        chosen = inputs.knobs
+        alerts = Alerts(self, "Alerts", chosen)
+        database = data.database.instance
+        api = platform.front.api
+        alarms = Alarms(
+            self,
+            "Alarms",
+            chosen,
+            alerts=alerts,
+            functions={name: part.function.metric_errors() for name, part in platform.functions.items()},
+            database=database,
+            max_connections=data.database.max_connections,
+            http_5xx=api.metric_server_error(statistic="Sum"),
+            source=platform.source,
+        )
+        service = platform.relay.service
+        Dashboard(
+            self,
+            "Screen",
+            chosen,
+            alarms=alarms,
+            relay={"cpu": service.metric_cpu_utilization(), "memory": service.metric_memory_utilization()},
+            latency=api.metric_latency(statistic="p95"),
+            requests=api.metric_count(statistic="Sum"),
+            database=database,
+        )
+        SpendBudget(self, "Budget", chosen, alerts)
+        costs = ServiceFunction(
+            self,
+            "CostsFunction",
+            chosen,
+            service="costs",
+            zip_name="costs",
+            handler="functions.costs.handler.handler",
+            assets=inputs.assets,
+            values={
+                "GROUNDSWELL_LOG_FORMAT": "json",
+                "GROUNDSWELL_DEPLOYMENT": [
+                    f"{name}={value}" for name, value in overrides_of(chosen).items() if value != ""
+                ],
+                "GROUNDSWELL_REPORT_TOPIC": alerts.topic.topic_arn,
+            },
+            network=None,
+            memory_mb=256,
+            timeout_s=60,
+            concurrency=1,
+        )
+        costs.grant(["ce:GetCostAndUsage", "cloudwatch:GetMetricData"], "*")
+        for stack in (data, platform):
+            costs.grant(["cloudformation:DescribeStackResources"], stack.stack_id)
+        if not chosen.combined:
+            costs.grant(["logs:FilterLogEvents"], platform.functions["api"].log_group.log_group_arn)
+        costs.grant(["sns:Publish"], alerts.topic.topic_arn)
+        Job(self, "CostsJob", costs.function, expression=WEEKLY)
+
+
+def _accept_custom_resources(stack: Stack) -> None:
+    """The functions that CDK itself brings to run the migration and to copy the page."""
+    accept(
+        stack,
+        {
+            "AwsSolutions-L1": "The runtimes of CDK's own helpers come with the library.",
+        },
+    )
+
+
+def build(app: Construct, inputs: Inputs, *, env: Environment) -> tuple[DataStack, PlatformStack, WatchStack]:
+    """All three, each named after the deployment."""
+    name = inputs.knobs.name
+    data = DataStack(app, f"{name}Data", inputs, env=env)
+    platform = PlatformStack(app, f"{name}Platform", inputs, data, env=env)
+    watch = WatchStack(app, f"{name}Watch", inputs, data, platform, env=env)
+    return data, platform, watch

@@ -1,0 +1,91 @@
+"""Which part of a deployment is larger than its load, from its own metrics, and what the next size down saves."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from deployment.costs import estimate
+from deployment.knobs import FARGATE_MEMORY_MB, Knobs, knobs
+
+BUSY_SHARE = 0.6
+"""A smaller size will do where the busiest hours would use at most this share of it."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a service used over the days that were looked at. None where its metrics say nothing yet."""
+
+    relay_cpu: float | None = None
+    """Share of the task's CPU in the busiest hours, 0 to 1. The same for memory and for the database."""
+    relay_memory: float | None = None
+    database_cpu: float | None = None
+    database_connections: float | None = None
+    """Most connections that were open at once."""
+    function_memory_mb: float | None = None
+    """Most memory that a run of the API used."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One line of the report."""
+
+    service: str
+    said: str
+    saves_usd: float
+
+
+def advise(chosen: Knobs, load: Load) -> list[Advice]:
+    """A line for each service: that its size is right, or the size that would do and what it saves a month."""
+    return [_relay(chosen, load), _database(chosen, load), _api(chosen, load)]
+
+
+def _relay(chosen: Knobs, load: Load) -> Advice:
+    if load.relay_cpu is None or load.relay_memory is None:
+        return _unknown("relay")
+    used = f"uses {load.relay_cpu:.0%} of its CPU and {load.relay_memory:.0%} of its memory when busiest"
+    fits: dict[str, object] = {}
+    for cpu, (low, high) in FARGATE_MEMORY_MB.items():
+        needed = load.relay_memory * chosen.relay_memory_mb / BUSY_SHARE
+        memory = max(low, min(high, -(-int(needed) // 512) * 512))
+        if cpu <= chosen.relay_cpu and load.relay_cpu * chosen.relay_cpu <= BUSY_SHARE * cpu and needed <= high:
+            fits = {"relay_cpu": cpu, "relay_memory_mb": min(memory, max(low, chosen.relay_memory_mb))}
+            break
+    return _said(chosen, "relay", used, fits)
+
+
+def _database(chosen: Knobs, load: Load) -> Advice:
+    if load.database_cpu is None:
+        return _unknown("database")
+    used = f"uses {load.database_cpu:.0%} of its CPU when busiest"
+    sizes = [str(size) for size in next(knob for knob in knobs() if knob.name == "database_class").choices]
+    at = sizes.index(chosen.database_class)
+    smaller = sizes[at - 1] if at else None
+    # Each class has half the memory of the next, and the burstable ones share their processors.
+    if smaller is not None and load.database_cpu * 2 <= BUSY_SHARE:
+        return _said(chosen, "database", used, {"database_class": smaller})
+    return _said(chosen, "database", used, {})
+
+
+def _api(chosen: Knobs, load: Load) -> Advice:
+    if load.function_memory_mb is None:
+        return _unknown("api")
+    used = f"uses {load.function_memory_mb:.0f} of {chosen.api_memory_mb} MB at most"
+    fits = max(128, -(-int(load.function_memory_mb / 0.8) // 64) * 64)
+    return _said(chosen, "api", used, {"api_memory_mb": fits} if fits < chosen.api_memory_mb else {})
+
+
+def _unknown(service: str) -> Advice:
+    return Advice(service, "has no metrics yet: ask again when it has run for a day", 0.0)
+
+
+def _said(chosen: Knobs, service: str, used: str, fits: dict[str, object]) -> Advice:
+    changed = {name: value for name, value in fits.items() if value != getattr(chosen, name)}
+    if not changed:
+        return Advice(service, f"{used}: its size is right", 0.0)
+    smaller = dataclasses.replace(chosen, **changed)
+    saves = estimate(chosen).total - estimate(smaller).total
+    named = ", ".join(
+        f'"{name}": "{value}"' if isinstance(value, str) else f'"{name}": {value}' for name, value in changed.items()
+    )
+    return Advice(service, f"{used}: {named} would do", saves)

@@ -1,0 +1,1 @@
+"""The weekly report on what the deployment costs."""

@@ -1,0 +1,122 @@
+"""The functions' zips: what is in them, that they are the same twice, and that their size is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from cdk import assets
+from deployment.knobs import DeploymentError, load
+
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+TARGET = (load({}).function_platform, load({}).function_python)
+MEGA = 1e6
+
+needs_linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="wheels for this machine are asked for by Linux's names"
+)
+
+
+def built(name: str, platform: str, python: str) -> Path:
+    try:
+        return assets.build(name, platform, python)
+    except DeploymentError as error:
+        if "cannot be fetched" in str(error) and "network" in str(error).lower():
+            pytest.skip("the package index cannot be reached")
+        raise
+
+
+def names_in(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as archive:
+        return archive.namelist()
+
+
+def test_packages_are_those_of_the_lock_and_what_lambda_brings_is_left_out() -> None:
+    locked = assets._locked(("psycopg[binary]", "boto3"), *TARGET)
+    names = {entry.partition("==")[0] for entry in locked}
+    assert {"psycopg", "psycopg-binary", "typing-extensions"} >= names >= {"psycopg", "psycopg-binary"}
+    assert all("--hash=sha256:" in entry for entry in locked)
+
+
+def test_a_package_that_is_not_locked_is_named() -> None:
+    with pytest.raises(DeploymentError, match=r"requirements\.lock has no left-pad\. Run `make lock`"):
+        assets._lock_entries(["left-pad"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", assets.CONTENTS)
+def test_every_zip_is_within_its_size(name: str) -> None:
+    path = built(name, *TARGET)
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(entry.file_size for entry in archive.infolist())
+    assert unpacked < assets.MOST_UNPACKED_BYTES
+    if not assets.CONTENTS[name].model:
+        assert path.stat().st_size < 50 * MEGA
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", assets.CONTENTS)
+def test_no_function_carries_what_it_does_not_run(name: str) -> None:
+    found = names_in(built(name, *TARGET))
+    folders = {entry.partition("/")[0] for entry in found}
+    assert not {"boto3", "botocore", "fastembed", "pytest", "aws_cdk", "cdk", "tests", "typer"} & folders
+    assert not [entry for entry in found if "__pycache__" in entry or entry.endswith((".pyc", ".pyi"))]
+    assert "groundswell/env.schema.json" in found
+    assert not [entry for entry in found if "x86_64" in entry and entry.endswith(".so")]
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_zip(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    first = built("costs", *TARGET)
+    monkeypatch.setattr(assets, "BUILT", tmp_path)
+    second = built("costs", *TARGET)
+    assert first.name == second.name
+    assert first.read_bytes() == second.read_bytes()
+
+
+HANDLERS = [
+    (name, handler)
+    for name, handler in [
+        ("api", "functions.api.handler"),
+        ("api", "functions.api.sockets"),
+        ("migrate", "functions.migrate.handler"),
+        ("mover", "functions.mover.handler"),
+        ("cleanup", "functions.cleanup.handler"),
+        ("costs", "functions.costs.handler"),
+    ]
+    if (assets.ROOT / (handler.replace(".", "/") + ".py")).exists()
+]
+
+
+@needs_linux
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "handler"), HANDLERS)
+def test_a_handler_needs_nothing_that_is_not_in_its_zip_or_in_lambda(name: str, handler: str, tmp_path: Path) -> None:
+    """Imports it from the zip built for this machine, in an interpreter that sees nothing else."""
+    with zipfile.ZipFile(built(name, "x86_64-manylinux_2_34", HOST_PYTHON)) as archive:
+        archive.extractall(tmp_path)
+    from importlib.util import find_spec
+
+    brought = []
+    for module in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six"):
+        spec = find_spec(module)
+        assert spec is not None and spec.origin is not None
+        brought.append(spec.origin.removesuffix("/__init__.py"))
+    runtime = tmp_path / "runtime"
+    runtime.mkdir()
+    for origin in brought:
+        (runtime / Path(origin).name).symlink_to(origin)
+    program = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(runtime)!r}]; import {handler}"
+    said = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"AWS_LAMBDA_FUNCTION_NAME": name, "POWERTOOLS_TRACE_DISABLED": "1"},
+        cwd=tmp_path,
+    )
+    assert said.returncode == 0, said.stderr

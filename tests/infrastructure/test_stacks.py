@@ -1,0 +1,345 @@
+"""What is deployed is as promised: who may do what, what can be reached, what is kept, what comes in which order."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from cdk.environment import schema
+from cdk.parts.function import NETWORK_ACTIONS
+from cdk.parts.gateway import ACTIONS
+from deployment import connections, costs
+from deployment.knobs import load, overrides_in
+from groundswell.core import subscriptions
+from groundswell.wiring.parts import RELAY_POOL_SIZE
+from tests.infrastructure.conftest import DEPLOYMENTS, Get
+
+each_deployment = pytest.mark.parametrize("name", DEPLOYMENTS)
+
+OWN_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
+TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+DATABASE = {"secretsmanager:GetSecretValue"}
+NETWORKED = OWN_LOG | TRACES | DATABASE | set(NETWORK_ACTIONS)
+ALLOWED = {
+    "functions.api.handler.handler": NETWORKED,
+    "functions.api.sockets.handler": NETWORKED | {"execute-api:ManageConnections"},
+    "functions.migrate.handler.handler": NETWORKED,
+    "functions.mover.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:ListBucket"},
+    "functions.cleanup.handler.handler": NETWORKED,
+    "functions.costs.handler.handler": OWN_LOG
+    | TRACES
+    | {
+        "ce:GetCostAndUsage",
+        "cloudwatch:GetMetricData",
+        "sns:Publish",
+        "cloudformation:DescribeStackResources",
+        "logs:FilterLogEvents",
+    },
+}
+
+
+def actions_of(statement: dict[str, Any]) -> set[str]:
+    actions = statement["Action"]
+    return {actions} if isinstance(actions, str) else set(actions)
+
+
+# ------------------------------------------------------------------ rights
+@each_deployment
+def test_cdk_nag_has_nothing_to_say(deployment: Get, name: str) -> None:
+    assert deployment(name).complaint == ""
+
+
+@pytest.mark.parametrize("handler", ALLOWED)
+def test_a_function_may_do_what_it_needs_and_nothing_else(deployment: Get, handler: str) -> None:
+    found = deployment("budget")
+    role_id = found.functions()[handler]["Role"]["Fn::GetAtt"][0]
+    role = found.of_type("AWS::IAM::Role")[role_id]
+    assert "ManagedPolicyArns" not in role
+    allowed = set().union(*(actions_of(statement) for statement in found.statements_of(role_id)))
+    assert allowed == ALLOWED[handler]
+    assert not any("*" in action for action in allowed)
+
+
+def test_only_what_has_no_narrower_resource_is_granted_for_every_resource(deployment: Get) -> None:
+    found = deployment("budget")
+    unbounded = TRACES | set(NETWORK_ACTIONS) | {"ce:GetCostAndUsage", "cloudwatch:GetMetricData"}
+    for handler, function in found.functions().items():
+        for statement in found.statements_of(function["Role"]["Fn::GetAtt"][0]):
+            if statement["Resource"] == "*":
+                assert actions_of(statement) <= unbounded, handler
+
+
+def test_every_function_has_a_role_of_its_own(deployment: Get) -> None:
+    functions = deployment("budget").functions()
+    roles = [json.dumps(function["Role"]) for function in functions.values()]
+    assert len(set(roles)) == len(functions)
+
+
+def test_the_relay_may_read_its_secret_and_post_to_clients_and_nothing_else(deployment: Get) -> None:
+    found = deployment("budget")
+    (task,) = found.of_type("AWS::ECS::TaskDefinition").values()
+    role_id = task["TaskRoleArn"]["Fn::GetAtt"][0]
+    allowed = set().union(*(actions_of(statement) for statement in found.statements_of(role_id)))
+    assert allowed == {"secretsmanager:GetSecretValue", "execute-api:ManageConnections"}
+
+
+def test_a_schedule_may_call_its_function_and_no_other(deployment: Get) -> None:
+    found = deployment("budget")
+    schedules = found.of_type("AWS::Scheduler::Schedule").values()
+    assert len(schedules) == 3
+    for schedule in schedules:
+        role_id = schedule["Target"]["RoleArn"]["Fn::GetAtt"][0]
+        (statement,) = found.statements_of(role_id)
+        assert statement["Action"] == "lambda:InvokeFunction"
+        assert statement["Resource"] == schedule["Target"]["Arn"]
+
+
+# ------------------------------------------------------------------ secrets and environment
+@each_deployment
+def test_no_secret_stands_in_a_template(deployment: Get, name: str) -> None:
+    secrets = {variable for variable, rule in schema().items() if rule.get("x-secret")}
+    for template in deployment(name).templates.values():
+        for resource in template["Resources"].values():
+            for variable, value in variables_of(resource):
+                if variable in secrets:
+                    assert is_reference(value), f"{variable} is {value}"
+        assert not re.search(r"postgres(ql)?://[^\"]*:[^\"]*@", json.dumps(template))
+    instance = deployment(name).one("AWS::RDS::DBInstance")
+    assert "{{resolve:secretsmanager:" in json.dumps(instance["MasterUserPassword"])
+
+
+def variables_of(resource: dict[str, Any]) -> list[tuple[str, Any]]:
+    properties = resource.get("Properties", {})
+    if resource["Type"] == "AWS::Lambda::Function":
+        return list(properties.get("Environment", {}).get("Variables", {}).items())
+    if resource["Type"] == "AWS::ECS::TaskDefinition":
+        return [(v["Name"], v["Value"]) for c in properties["ContainerDefinitions"] for v in c.get("Environment", [])]
+    return []
+
+
+def is_reference(value: object) -> bool:
+    """A resource's own name, or the ARN of a parameter: nothing that opens a door."""
+    text = json.dumps(value)
+    return text.startswith(('{"Ref"', '{"Fn::ImportValue"')) or ":parameter/" in text
+
+
+SERVICE_OF = {
+    "functions.api.handler.handler": "api",
+    "functions.api.sockets.handler": "api",
+    "functions.migrate.handler.handler": "migrate",
+    "functions.mover.handler.handler": "mover",
+    "functions.cleanup.handler.handler": "cleanup",
+    "functions.costs.handler.handler": "costs",
+}
+
+
+@pytest.mark.parametrize("handler", SERVICE_OF)
+def test_a_function_has_every_variable_of_its_service_and_no_other(deployment: Get, handler: str) -> None:
+    function = deployment("budget").functions()[handler]
+    given = set(function.get("Environment", {}).get("Variables", {}))
+    assert_variables(given, SERVICE_OF[handler])
+
+
+def test_the_relay_has_every_variable_of_its_service_and_no_other(deployment: Get) -> None:
+    (task,) = deployment("budget").of_type("AWS::ECS::TaskDefinition").values()
+    (container,) = task["ContainerDefinitions"]
+    assert_variables({variable["Name"] for variable in container["Environment"]}, "relay")
+
+
+def assert_variables(given: set[str], service: str) -> None:
+    used = {name for name, rule in schema().items() if service in rule["x-services"]}
+    may_be_empty = {name for name in used if schema()[name]["default"] in ("", [])}
+    assert given <= used
+    assert used - may_be_empty <= given
+    assert {name for name in used if service in schema()[name].get("x-required", ())} <= given
+
+
+def test_the_combined_task_has_the_variables_of_every_service_that_it_is(deployment: Get) -> None:
+    (task,) = deployment("combined").of_type("AWS::ECS::TaskDefinition").values()
+    (container,) = task["ContainerDefinitions"]
+    assert container["Command"] == ["groundswell", "up"]
+    given = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
+    assert given["GROUNDSWELL_API_HOST"] == "0.0.0.0"
+    assert given["GROUNDSWELL_ENVIRONMENT"] == "staging"
+    assert "GROUNDSWELL_DATABASE_URL" in given
+
+
+def test_the_page_finds_the_api_beside_it_and_the_socket_by_its_address(deployment: Get) -> None:
+    distribution = deployment("budget").one("AWS::CloudFront::Distribution")["DistributionConfig"]
+    paths = {behaviour["PathPattern"] for behaviour in distribution["CacheBehaviors"]}
+    assert {"/v1/*", "/healthz", "/readyz", "/openapi.json"} <= paths
+    markers = deployment("budget").one("Custom::CDKBucketDeployment")["SourceMarkers"]
+    assert any("execute-api" in json.dumps(marker) or marker for marker in markers)
+
+
+# ------------------------------------------------------------------ network and storage
+@each_deployment
+def test_the_database_is_private_encrypted_and_takes_tls_alone(deployment: Get, name: str) -> None:
+    found = deployment(name)
+    instance = found.one("AWS::RDS::DBInstance")
+    assert instance["PubliclyAccessible"] is False
+    assert instance["StorageEncrypted"] is True
+    parameters = found.one("AWS::RDS::DBParameterGroup")["Parameters"]
+    assert parameters["rds.force_ssl"] == "1"
+    chosen = load(overrides_in(DEPLOYMENTS[name]))
+    assert parameters["max_connections"] == str(connections.MAX_CONNECTIONS[chosen.database_class])
+
+
+def test_a_budget_deployment_is_small_and_can_be_taken_down(deployment: Get) -> None:
+    found = deployment("budget")
+    instance = found.one("AWS::RDS::DBInstance")
+    assert (instance["DBInstanceClass"], instance["MultiAZ"], instance["DeletionProtection"]) == (
+        "db.t4g.micro",
+        False,
+        False,
+    )
+    assert found.of_type("AWS::EC2::NatGateway") == {}
+    assert found.one("AWS::EC2::Instance")["InstanceType"] == "t4g.nano"
+    task = found.one("AWS::ECS::TaskDefinition")
+    assert (task["Cpu"], task["Memory"], task["RuntimePlatform"]["CpuArchitecture"]) == ("256", "512", "ARM64")
+
+
+def test_a_production_deployment_survives_a_zone_and_a_slip_of_the_hand(deployment: Get) -> None:
+    found = deployment("production")
+    instance = found.one("AWS::RDS::DBInstance")
+    assert instance["MultiAZ"] is True
+    assert instance["DeletionProtection"] is True
+    assert len(found.of_type("AWS::EC2::NatGateway")) == 1
+    assert found.of_type("AWS::EC2::Instance") == {}
+    assert found.of_type("AWS::SecretsManager::RotationSchedule")
+
+
+def test_only_the_nat_instance_has_a_public_address(deployment: Get) -> None:
+    found = deployment("budget")
+    assert found.one("AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
+    assert all(not subnet["MapPublicIpOnLaunch"] for subnet in found.of_type("AWS::EC2::Subnet").values())
+    assert found.of_type("AWS::EC2::EIP") == {}
+
+
+@each_deployment
+def test_no_bucket_is_public_and_none_takes_plain_http(deployment: Get, name: str) -> None:
+    found = deployment(name)
+    for bucket in found.of_type("AWS::S3::Bucket").values():
+        assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    policies = list(found.of_type("AWS::S3::BucketPolicy").values())
+    assert len(policies) == len(found.of_type("AWS::S3::Bucket"))
+    for policy in policies:
+        denied = [s for s in policy["PolicyDocument"]["Statement"] if s["Effect"] == "Deny"]
+        assert any(s["Condition"].get("Bool") == {"aws:SecureTransport": "false"} for s in denied)
+
+
+def test_the_archive_grows_cold_and_is_never_removed_with_its_stack(deployment: Get) -> None:
+    template = deployment("budget").templates["Data"]
+    (bucket,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::S3::Bucket")
+    assert bucket["DeletionPolicy"] == "Retain"
+    (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": 30}]
+    assert rule["ExpirationInDays"] == 180
+
+
+# ------------------------------------------------------------------ services and traffic
+def test_a_broken_relay_is_rolled_back_and_two_never_run_at_once(deployment: Get) -> None:
+    service = deployment("budget").one("AWS::ECS::Service")
+    assert service["DesiredCount"] == 1
+    assert service["DeploymentConfiguration"]["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
+    assert service["DeploymentConfiguration"]["MaximumPercent"] == 100
+    assert service["CapacityProviderStrategy"][0]["CapacityProvider"] == "FARGATE"
+    services = deployment("own-qdrant").of_type("AWS::ECS::Service").values()
+    spot = [s for s in services if "CapacityProviderStrategy" in s]
+    assert [s["CapacityProviderStrategy"][0]["CapacityProvider"] for s in spot] == ["FARGATE_SPOT"]
+
+
+def test_the_relay_cannot_write_to_its_own_image(deployment: Get) -> None:
+    (container,) = deployment("budget").one("AWS::ECS::TaskDefinition")["ContainerDefinitions"]
+    assert container["ReadonlyRootFilesystem"] is True
+    data_dir = next(v["Value"] for v in container["Environment"] if v["Name"] == "GROUNDSWELL_DATA_DIR")
+    assert [mount["ContainerPath"] for mount in container["MountPoints"] if not mount["ReadOnly"]] == [data_dir, "/tmp"]
+
+
+def test_every_action_of_a_client_has_a_route_and_all_lead_to_one_function(deployment: Get) -> None:
+    assert ACTIONS == subscriptions.ACTIONS
+    routes = deployment("budget").of_type("AWS::ApiGatewayV2::Route").values()
+    keys = {route["RouteKey"] for route in routes}
+    assert keys == {"$connect", "$disconnect", "$default", *ACTIONS, "ANY /{proxy+}"}
+    apis = deployment("budget").of_type("AWS::ApiGatewayV2::Api").values()
+    assert {api.get("RouteSelectionExpression") for api in apis} == {"$request.body.action", None}
+
+
+def test_the_migration_comes_before_the_services_and_they_before_the_traffic(deployment: Get) -> None:
+    resources = deployment("budget").templates["Platform"]["Resources"]
+    migration = next(name for name, r in resources.items() if r["Type"] == "Custom::Trigger")
+
+    def needs(name: str) -> set[str]:
+        needed = resources[name].get("DependsOn", [])
+        return {needed} if isinstance(needed, str) else set(needed)
+
+    functions = {
+        r["Properties"]["Handler"]: name for name, r in resources.items() if r["Type"] == "AWS::Lambda::Function"
+    }
+    relay = next(name for name, r in resources.items() if r["Type"] == "AWS::ECS::Service")
+    for service in (relay, *(functions[h] for h in SERVICE_OF if h in functions and "migrate" not in h)):
+        assert migration in needs(service), service
+    assert migration not in needs(functions["functions.migrate.handler.handler"])
+    for name, resource in resources.items():
+        if resource["Type"] in ("AWS::ApiGatewayV2::Route", "AWS::Scheduler::Schedule"):
+            assert {relay, functions["functions.mover.handler.handler"]} <= needs(name), name
+
+
+def test_functions_reserve_what_the_connection_budget_counted(deployment: Get) -> None:
+    assert connections.RELAY_POOL == RELAY_POOL_SIZE
+    functions = deployment("production").functions()
+    claimed = {claim.service: claim for claim in connections.claims(load(DEPLOYMENTS["production"]))}
+    handlers = {"api": "api.handler", "sockets": "api.sockets", "mover": "mover.handler", "migrate": "migrate.handler"}
+    for service, handler in handlers.items():
+        function = functions[f"functions.{handler}.handler"]
+        assert function["ReservedConcurrentExecutions"] == claimed[service].instances
+        pool = function["Environment"]["Variables"].get("GROUNDSWELL_DATABASE_POOL_SIZE")
+        assert pool in (None, str(claimed[service].each)), service
+
+
+# ------------------------------------------------------------------ who notices
+@each_deployment
+def test_no_more_metrics_are_watched_than_the_estimate_says(deployment: Get, name: str) -> None:
+    watched = 0
+    for alarm in deployment(name).of_type("AWS::CloudWatch::Alarm").values():
+        watched += sum("MetricStat" in query for query in alarm.get("Metrics", [])) or 1
+        assert alarm["AlarmActions"], "an alarm that tells nobody"
+    assert watched <= costs.ALARMS
+
+
+def test_an_alarm_goes_off_when_no_frame_comes_for_five_minutes(deployment: Get) -> None:
+    alarms = deployment("budget").of_type("AWS::CloudWatch::Alarm").values()
+    (silence,) = (alarm for alarm in alarms if alarm.get("Namespace") == "Groundswell")
+    assert silence["EvaluationPeriods"] * silence["Period"] == 300
+    assert silence["TreatMissingData"] == "breaching"
+
+
+def test_the_connections_alarm_is_the_connection_budget(deployment: Get) -> None:
+    alarms = deployment("budget").of_type("AWS::CloudWatch::Alarm").values()
+    (full,) = (alarm for alarm in alarms if alarm.get("MetricName") == "DatabaseConnections")
+    assert full["Threshold"] == connections.limit(load({}))
+
+
+def test_the_budget_mails_before_the_money_is_gone(deployment: Get) -> None:
+    budget = deployment("budget").one("AWS::Budgets::Budget")
+    assert budget["Budget"]["BudgetLimit"] == {"Amount": 30, "Unit": "USD"}
+    mailed = [
+        (told["Notification"]["NotificationType"], told["Notification"]["Threshold"])
+        for told in budget["NotificationsWithSubscribers"]
+        if {"Address": "ops@example.com", "SubscriptionType": "EMAIL"} in told["Subscribers"]
+    ]
+    assert mailed == [("ACTUAL", 50), ("ACTUAL", 80), ("FORECASTED", 100)]
+
+
+def test_the_costs_are_mailed_every_week(deployment: Get) -> None:
+    found = deployment("budget")
+    schedules = found.of_type("AWS::Scheduler::Schedule").values()
+    assert [s["ScheduleExpression"] for s in schedules if "cron" in s["ScheduleExpression"]] == ["cron(0 7 ? * MON *)"]
+    function = found.functions()["functions.costs.handler.handler"]
+    given = dict(
+        pair.split("=", 1) for pair in function["Environment"]["Variables"]["GROUNDSWELL_DEPLOYMENT"].split(",")
+    )
+    assert load(given) == load(DEPLOYMENTS["budget"] | {"relay_image": "example.com/relay:1"})
