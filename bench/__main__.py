@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-BENCHES = ("startup", "api", "vectors", "ingest", "spool", "broadcast", "momentum")
+BENCHES = ("startup", "api", "embeddings", "vectors", "ingest", "spool", "broadcast", "momentum")
 
 
 def main() -> int:

@@ -40,6 +40,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("archive_posts_moved_total", "counter", "Posts moved from Postgres to the archive."),
     Metric("archive_failures_total", "counter", "Times that the mover had to stop and will try again."),
     Metric("cleanup_swept_total", "counter", "Rows and points that cleanup removed or mended, by sweep.", "sweep"),
+    Metric("space_posts", "gauge", "Posts embedded in each space.", "space"),
+    Metric("posts_reembedded_total", "counter", "Posts queued to be embedded anew by the model in use."),
     Metric("momentum_seconds", "histogram", "Duration of one computation of momentum."),
     Metric("surges_seconds", "histogram", "Duration of one making of labels and links for the top movers."),
     Metric("events_published_total", "counter", "Broadcast frames handed to clients, by type.", "type"),

@@ -322,7 +322,9 @@ class Outbox(Protocol):
         """
         ...
 
-    async def done(self, items: Sequence[OutboxItem], *, space: str) -> None: ...
+    async def done(self, items: Sequence[OutboxItem], *, space: str | None) -> None:
+        """They are in the index, and those that have a post are in `space`, which is None where none has."""
+        ...
 
     async def depth(self) -> int: ...
 
@@ -544,6 +546,28 @@ class ModelLoader(Protocol):
 
     def interrupt(self) -> None:
         """End whatever is loading or loaded, at once: the program stops."""
+        ...
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    posts: int
+    lowest_pk: int | None
+    """Of those posts; None where there were none."""
+
+
+class SpaceStore(Protocol):
+    """Which space each post is embedded in. Every method raises `StoreUnavailable`."""
+
+    async def posts_by_space(self) -> dict[str, int]:
+        """The spaces that hold posts."""
+        ...
+
+    async def queue_again(self, space: str, before: int | None, limit: int) -> Requeued:
+        """Put the newest posts of `space` with a key below `before` into the outbox, to be embedded anew."""
+        ...
+
+    async def forget(self, space: str) -> None:
+        """A space that holds nothing is not counted any more."""
         ...
 
 

@@ -24,7 +24,7 @@ class PostgresOutbox:
             rows = await (await conn.execute(SQL["due"], {"limit": limit, "after": after})).fetchall()
         return [_item(row) for row in rows]
 
-    async def done(self, items: Sequence[OutboxItem], *, space: str) -> None:
+    async def done(self, items: Sequence[OutboxItem], *, space: str | None) -> None:
         values = {
             "id": [item.id for item in items],
             "pk": sorted({item.pk for item in items if item.post is not None}),

@@ -68,6 +68,12 @@ def parse_chain(texts: Sequence[str]) -> tuple[ModelEntry, ...]:
     return tuple(entries)
 
 
+def entry_of(space: str) -> ModelEntry:
+    """The entry that made a space of that name; the inverse of `ModelEntry.space`."""
+    owner, _, name = space.partition("--")
+    return ModelEntry("fastembed", f"{owner}/{name}") if name else ModelEntry("static", space)
+
+
 def devices_for(entry: ModelEntry, hardware: Hardware) -> tuple[tuple[Device, ...], str]:
     """The devices to try `entry` on, the best first; where there is none, why not."""
     if entry.kind == "static":

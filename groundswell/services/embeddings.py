@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from groundswell.core.embedding_chain import Device, Hardware, ModelEntry, devices_for
+from groundswell.core.embedding_chain import Device, Hardware, ModelEntry, devices_for, entry_of
 from groundswell.errors import EmbeddingUnavailable
 from groundswell.ports import Clock, LoadedModel, ModelLoader, Space, Vector, Vectors
 
@@ -23,6 +23,8 @@ RETRY_S = 300.0
 """Between two attempts to get back to a model that is preferred to the one in use."""
 RETRY_WITHOUT_S = 30.0
 """The same while there is no model at all."""
+READER_WAIT_S = 2.0
+"""A search waits this long for a model that it needs beside the one in use, and then says that it did without."""
 START_WAIT_S = 15.0
 """A start waits this long for its model and then goes on without; loading continues."""
 
@@ -39,6 +41,13 @@ class Attempt(msgspec.Struct):
     """Why it was skipped or failed; what was loaded."""
     seconds: float | None = None
     """How long it took to load or to fail."""
+
+
+class _Reader(msgspec.Struct):
+    """A model that is there for questions alone."""
+
+    loading: asyncio.Task[LoadedModel | None]
+    failed_at: float | None = None
 
 
 class EmbeddingChain:
@@ -72,7 +81,7 @@ class EmbeddingChain:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._told: set[tuple[ModelEntry, str]] = set()
         self._turn = asyncio.Lock()
-        self._readers: dict[str, LoadedModel] = {}
+        self._readers: dict[str, _Reader] = {}
         self._loading: asyncio.Task[None] | None = None
         self._settled = False
         self.on_change: list[Callable[[], None]] = []
@@ -107,7 +116,10 @@ class EmbeddingChain:
     async def close(self) -> None:
         """End every model, loaded or loading."""
         await asyncio.to_thread(self._loader.interrupt)
-        for model in (self.active, *self._readers.values()):
+        readers = [reader.loading for reader in self._readers.values()]
+        tasks = [*readers, *([] if self._loading is None else [self._loading])]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for model in (self.active, *(task.result() for task in readers if task.exception() is None)):
             if model is not None:
                 await asyncio.to_thread(model.close)
         self.active = None
@@ -134,6 +146,59 @@ class EmbeddingChain:
                 return
         if self.entries and self.active is None:
             self._tell_once(self.entries[-1], "none", "No embedding model works: search goes on by words alone.")
+
+    # ------------------------------------------------------------------ reading other spaces
+    def spaces(self) -> list[str]:
+        """The spaces of the chain, the preferred one first, each once."""
+        return list(dict.fromkeys(entry.space for entry in self.entries))
+
+    async def reader(self, space: str) -> LoadedModel | None:
+        """A model to embed questions in `space`: the one in use, or another one, loaded for that alone.
+
+        A model that the chain does not name any more will do, as long as its files are there. Where a model is meant
+        to run does not matter here: a question is one short text. None while it is loading and takes longer than
+        `READER_WAIT_S`, or where it does not work; that is tried again after a while.
+        """
+        if self.active is not None and self.active.space.name == space:
+            return self.active
+        known = self._readers.get(space)
+        failed_at = None if known is None else known.failed_at
+        if known is None or (failed_at is not None and self._clock.monotonic() - failed_at >= self._retry_s):
+            known = self._readers[space] = _Reader(asyncio.create_task(self._load_reader(space)))
+        if not known.loading.done():
+            await asyncio.wait({known.loading}, timeout=READER_WAIT_S)
+        if not known.loading.done():
+            return None
+        model = known.loading.result()
+        if model is None and known.failed_at is None:
+            known.failed_at = self._clock.monotonic()
+        return model
+
+    def keep_readers(self, spaces: Collection[str]) -> None:
+        """Let go of the models that were loaded for other spaces than these."""
+        for space in [*self._readers]:
+            reader = self._readers[space]
+            needless = space not in spaces or (self.active is not None and self.active.space.name == space)
+            if needless and reader.loading.done() and reader.failed_at is None:
+                self._release(self._readers.pop(space).loading.result())
+
+    async def _load_reader(self, space: str) -> LoadedModel | None:
+        entry = next((entry for entry in self.entries if entry.space == space), None) or entry_of(space)
+        hardware = self.hardware or await asyncio.to_thread(self._loader.probe, with_cuda=False)
+        for device in reversed(devices_for(msgspec.structs.replace(entry, only=None), hardware)[0]):
+            try:
+                model = await asyncio.to_thread(self._loader.load, entry, device, hardware)
+            except EmbeddingUnavailable as error:
+                why = f"on {device} for questions: {error.detail}"
+                self._tell_once(entry, why, f"embedding model {entry} does not work {why}")
+                continue
+            log.info("questions are embedded with %s on %s too (%s)", entry, device, model.about)
+            return model
+        return None
+
+    def _release(self, model: LoadedModel | None) -> None:
+        if model is not None:
+            asyncio.get_running_loop().run_in_executor(None, model.close)
 
     def _wants_cuda(self) -> bool:
         return any(entry.kind != "static" and entry.only != "cpu" for entry in self.entries)
@@ -188,7 +253,10 @@ class EmbeddingChain:
             self._loop.call_soon_threadsafe(self._drop, model, why)
 
     def _drop(self, model: LoadedModel, why: str) -> None:
-        self._readers = {space: reader for space, reader in self._readers.items() if reader is not model}
+        for reader in self._readers.values():
+            if reader.loading.done() and reader.loading.result() is model:
+                reader.failed_at = self._clock.monotonic()
+                reader.loading = asyncio.create_task(_nothing())
         if model is self.active:
             self.active = None
             for attempt in self.attempts:
@@ -238,6 +306,10 @@ class EmbeddingChain:
         if active is not None:
             return "ready", detail
         return "loading" if self.entries and not self._settled else "disabled", detail
+
+
+async def _nothing() -> None:
+    """What has broken is not there."""
 
 
 class CurrentModel:

@@ -16,7 +16,7 @@ import msgspec
 from groundswell.core.posts import Post
 from groundswell.core.session import full_jitter_backoff
 from groundswell.errors import EmbeddingUnavailable, GroundswellError
-from groundswell.ports import Clock, Embedder, Outbox, OutboxItem, VectorIndex, VectorPoint, Vectors
+from groundswell.ports import Clock, Embedder, Outbox, OutboxItem, Space, VectorIndex, VectorPoint, Vectors
 
 T = TypeVar("T")
 IndexerPhase: TypeAlias = Literal["disabled", "idle", "indexing", "waiting"]
@@ -50,8 +50,8 @@ class _Chunk(msgspec.Struct, frozen=True):
     items: Sequence[OutboxItem]
     newest: Sequence[OutboxItem]
     """The last item of each post."""
-    vectors: Vectors
-    """One row for each of `newest` that has a post, in order."""
+    vectors: Vectors | None
+    """One row for each of `newest` that has a post, in order. None where none has."""
 
 
 class Indexer:
@@ -82,7 +82,8 @@ class Indexer:
         self._poll_s = poll_s
         self._random = random or Random()  # noqa: S311 - spreads retries, guards nothing
         self._wake = asyncio.Event()
-        self._ensured = False
+        self._checked = False
+        self._ensured: set[Space] = set()
         self.state = IndexerState()
 
     def wake(self) -> None:
@@ -103,7 +104,8 @@ class Indexer:
                 self.state.phase = "waiting"
                 self.state.failures_total += 1
                 self.state.last_error = error.detail
-                self._ensured = False
+                self._checked = False
+                self._ensured.clear()
                 await self._pause(stop, next(backoff), wakeable=False)
                 continue
             if self.state.last_error is not None:
@@ -119,13 +121,13 @@ class Indexer:
         Chunks are claimed and embedded ahead, and several are on their way into the index at once, but never two that
         hold the same post: what is said of a post reaches the index in order.
         """
-        if not self._ensured:
-            await self._index.ensure(embedder.space)
+        if not self._checked:
+            await self._ensure(embedder.space)
             if await self._index.count() == 0:
                 # An index that was lost, or moved away because it was damaged, is made again from Postgres.
                 await self._outbox.start_anew()
             self.state.depth = await self._outbox.depth()
-            self._ensured = True
+            self._checked = True
         self._wake.clear()
         ahead: asyncio.Queue[_Chunk | None] = asyncio.Queue(1)
         preparing = asyncio.create_task(self._prepare(embedder, ahead, stop))
@@ -136,7 +138,7 @@ class Indexer:
                 pks = frozenset(item.pk for item in chunk.items)
                 while len(under_way) >= CHUNKS_UNDER_WAY or not all(map(pks.isdisjoint, under_way.values())):
                     await _first_of(under_way)
-                under_way[asyncio.create_task(self._index_chunk(embedder, chunk))] = pks
+                under_way[asyncio.create_task(self._index_chunk(chunk))] = pks
             while under_way:
                 await _first_of(under_way)
         finally:
@@ -157,14 +159,21 @@ class Indexer:
                 break
         await ahead.put(None)
 
-    async def _index_chunk(self, embedder: Embedder, chunk: _Chunk) -> None:
+    async def _ensure(self, space: Space) -> None:
+        """A model may be replaced at any time: its space is there before its first vector."""
+        if space not in self._ensured:
+            await self._index.ensure(space)
+            self._ensured.add(space)
+
+    async def _index_chunk(self, chunk: _Chunk) -> None:
         await self._timed("upsert", self._store(chunk))
-        await self._timed("done", self._finish(embedder, chunk))
+        await self._timed("done", self._finish(chunk))
 
     async def _store(self, chunk: _Chunk) -> None:
         kept = [item for item in chunk.newest if item.post is not None]
         gone = [item.pk for item in chunk.newest if item.post is None]
-        if kept:
+        if chunk.vectors is not None:
+            await self._ensure(chunk.vectors.space)
             points = [
                 VectorPoint(item.pk, vector, payload_of(item.pk, item.post, item.fingerprint))
                 for item, vector in zip(kept, chunk.vectors, strict=True)
@@ -174,8 +183,8 @@ class Indexer:
         if gone:
             await self._index.delete(gone)
 
-    async def _finish(self, embedder: Embedder, chunk: _Chunk) -> None:
-        await self._outbox.done(chunk.items, space=embedder.space.name)
+    async def _finish(self, chunk: _Chunk) -> None:
+        await self._outbox.done(chunk.items, space=None if chunk.vectors is None else chunk.vectors.space.name)
         kept = sum(item.post is not None for item in chunk.newest)
         self.state.indexed_total += kept
         self.state.removed_total += len(chunk.newest) - kept
@@ -242,11 +251,15 @@ def _newest(chunk: Sequence[OutboxItem]) -> list[OutboxItem]:
     return list({item.pk: item for item in chunk}.values())
 
 
-async def _embed(embedder: Embedder, items: Sequence[OutboxItem]) -> Vectors:
-    """One vector for each item that has a post, in order."""
+async def _embed(embedder: Embedder, items: Sequence[OutboxItem]) -> Vectors | None:
+    """One vector for each item that has a post, in order; None where none has."""
     texts = [item.post.text for item in items if item.post is not None]
+    if not texts:
+        return None
     try:
         return await asyncio.to_thread(embedder.embed, texts)
+    except EmbeddingUnavailable:
+        raise
     except Exception as error:
         # Whatever a model's run time raises, posts go on being stored: they wait in the outbox meanwhile.
         raise EmbeddingUnavailable(

@@ -7,7 +7,6 @@ posts themselves.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Sequence
 
 import msgspec
@@ -38,6 +37,7 @@ from groundswell.ports import (
     Within,
 )
 from groundswell.services.ranking import Entry, Question, Ranking, Rankings, rank
+from groundswell.services.spaces import OneSpace, Spaces
 
 LEG_DEPTH = 200
 """Candidates asked of each leg for the first pages."""
@@ -53,13 +53,16 @@ MIN_SIMILARITY = 0.25
 """Cosine below which a post has nothing to do with the query; the nearest of an index are always found, however far."""
 RECENCY_WEIGHT = 0.25
 """What being new adds, where a first place of a leg adds 1."""
-QUERY_VECTORS_KEPT = 256
 SEMANTIC_LIMIT_S = 2.0
 """A vector index that takes longer is left out: people wait for search, and words alone are an answer."""
 
 
 class SearchService:
-    """`ports.Searcher` over the two legs. Pass None for what is not there."""
+    """`ports.Searcher` over the two legs. Pass None for what is not there.
+
+    Args:
+        spaces: where posts may be in several spaces; takes the place of `embedder`.
+    """
 
     def __init__(
         self,
@@ -69,6 +72,7 @@ class SearchService:
         clock: Clock,
         *,
         metrics: Metrics | None = None,
+        spaces: Spaces | None = None,
         min_similarity: float = MIN_SIMILARITY,
         recency_weight: float = RECENCY_WEIGHT,
         semantic_limit_s: float = SEMANTIC_LIMIT_S,
@@ -77,11 +81,10 @@ class SearchService:
         self._clock = clock
         self._metrics = metrics or Metrics()
         self._index = index
-        self._embedder = embedder
+        self._spaces = spaces or (None if embedder is None else OneSpace(embedder))
         self._min_similarity = min_similarity
         self._recency_weight = recency_weight
         self._semantic_limit_s = semantic_limit_s
-        self._vectors: OrderedDict[str, Vector] = OrderedDict()
         self._rankings = Rankings()
 
     async def search(
@@ -228,31 +231,24 @@ class SearchService:
     async def _semantic_leg(self, asked: _Asked, filters: SearchFilters, depth: int, within: Within) -> _Leg:
         if not asked.ranks:
             return _Leg()
-        if self._embedder is None:
+        if self._spaces is None:
             return _Leg(degraded=["embeddings"])
         if self._index is None:
             return _Leg(degraded=["vector-index"])
-        try:
-            vector = await self._query_vector(self._embedder, asked.meaning)
+        index = self._index
+
+        async def ask(vector: Vector) -> list[Hit]:
             async with asyncio.timeout(self._semantic_limit_s):
-                hits = await self._index.search(vector, filters, depth, within)
+                return await index.search(vector, filters, depth, within)
+
+        try:
+            found = await self._spaces.nearest(asked.meaning, ask)
         except EmbeddingUnavailable:
             return _Leg(degraded=["embeddings"])
         except (VectorIndexUnavailable, TimeoutError):
             return _Leg(degraded=["vector-index"])
-        near = [hit for hit in hits if hit.score >= self._min_similarity]
-        return _Leg(near, ran=True, full=len(near) >= depth)
-
-    async def _query_vector(self, embedder: Embedder, text: str) -> Vector:
-        """Embedded in a thread, and remembered: people page through one query, and many ask the same."""
-        known = self._vectors.get(text)
-        if known is None:
-            known = await asyncio.to_thread(embedder.embed_query, text)
-            while len(self._vectors) >= QUERY_VECTORS_KEPT:
-                self._vectors.popitem(last=False)
-        self._vectors[text] = known
-        self._vectors.move_to_end(text)
-        return known
+        near = [hit for hit in found.hits if hit.score >= self._min_similarity]
+        return _Leg(near, ran=True, full=len(near) >= depth, degraded=found.degraded)
 
     async def _shown(
         self, entries: Sequence[Entry], asked: _Asked, filters: SearchFilters, place: SearchPlace

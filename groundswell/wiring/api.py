@@ -20,12 +20,14 @@ from groundswell.adapters.postgres_pool import Pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
 from groundswell.adapters.postgres_search import PostgresSearch
+from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
 from groundswell.ports import Archive, VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.search import SearchService
+from groundswell.services.spaces import ChainSpaces
 from groundswell.services.time_travel import TimeTravel
 from groundswell.settings_model import ApiSettings, EmbeddedSettings
 from groundswell.wiring.maintenance import archive_reader, open_archive
@@ -92,7 +94,12 @@ def application(
     services = ApiServices(
         reads=reads,
         search=SearchService(
-            PostgresSearch(pool), index, models.chain.current if models.chain.entries else None, clock, metrics=metrics
+            PostgresSearch(pool),
+            index,
+            None,
+            clock,
+            spaces=ChainSpaces(models.chain, PostgresSpaces(pool), clock) if models.chain.entries else None,
+            metrics=metrics,
         ),
         past=TimeTravel(PostgresMomentum(pool), reads, clock),
         archive=archive_reader(archive, pool, settings.data_dir),

@@ -20,6 +20,7 @@ from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.qdrant import QdrantIndex
@@ -33,6 +34,7 @@ from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
 from groundswell.services.momentum import MomentumTicker
+from groundswell.services.reembed import Reembedder
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
 from groundswell.services.surges import SurgeTeller
@@ -66,6 +68,7 @@ class RelayParts(msgspec.Struct, frozen=True):
 
     relay: Relay
     indexer: Indexer | None
+    reembedder: Reembedder | None
     ticker: MomentumTicker
     surges: SurgeTeller
     reporter: Reporter
@@ -202,10 +205,21 @@ def relay_parts(
     """Everything that writes, over one pool."""
     clock = SystemClock(skew=settings.clock_skew)
     store = _MigratedStore(pool)
-    indexer = None
+    indexer = reembedder = None
     if models.index is not None:
         embedder = models.chain.current if models.chain.entries else None
-        indexer = Indexer(PostgresOutbox(pool), models.index, embedder, clock)
+        outbox = PostgresOutbox(pool)
+        indexer = Indexer(outbox, models.index, embedder, clock)
+        reembedder = Reembedder(
+            models.chain,
+            PostgresSpaces(pool),
+            outbox,
+            models.index,
+            clock,
+            posts_per_s=settings.reembed_posts_per_s,
+            metrics=metrics,
+            wake=indexer.wake,
+        )
     relay = Relay(
         source,
         store,
@@ -230,7 +244,7 @@ def relay_parts(
     reports: Mapping[str, Report] = {
         "relay": relay.status,
         "momentum": ticker.status,
-        "embeddings": models.chain.status,
+        "embeddings": lambda: _embeddings_report(models.chain, reembedder),
         "vectors": lambda: _vectors_report(models, indexer, metrics),
         **more_reports,
         **maintenance.reports,
@@ -238,12 +252,18 @@ def relay_parts(
     return RelayParts(
         relay=relay,
         indexer=indexer,
+        reembedder=reembedder,
         ticker=ticker,
         surges=SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics),
         reporter=Reporter(store, reports),
         maintenance=maintenance,
         condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
     )
+
+
+def _embeddings_report(chain: EmbeddingChain, reembedder: Reembedder | None) -> tuple[str, Mapping[str, object]]:
+    state, detail = chain.status()
+    return state, {**detail, **({} if reembedder is None else reembedder.detail())}
 
 
 def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -> tuple[str, Mapping[str, object]]:

@@ -42,6 +42,8 @@ def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
         services.append(parts.indexer.run)
     if parts.maintenance.mover is not None:
         services.append(parts.maintenance.mover.run)
+    if parts.reembedder is not None:
+        services.append(parts.reembedder.run)
     return services
 
 

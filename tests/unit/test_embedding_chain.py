@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from groundswell.core.embedding_chain import Cuda, Device, Hardware, ModelEntry, devices_for, parse_chain
+from groundswell.core.embedding_chain import Cuda, Device, Hardware, ModelEntry, devices_for, entry_of, parse_chain
 from groundswell.errors import EmbeddingUnavailable
 from groundswell.ports import Space, Vector, Vectors
 from groundswell.services.embeddings import EmbeddingChain
@@ -40,6 +40,8 @@ def test_what_is_no_model_is_named(text: str) -> None:
 def test_spaces_are_named_without_slashes_and_without_the_device() -> None:
     assert CHAIN[0].space == "big--one"
     assert parse_chain(["fastembed:big/one"])[0].space == CHAIN[0].space
+    for entry in parse_chain(["fastembed:big/one", "static:small"]):
+        assert entry_of(entry.space) == entry
 
 
 @pytest.mark.parametrize(
