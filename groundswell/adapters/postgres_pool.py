@@ -31,6 +31,16 @@ class Pool(AsyncConnectionPool[Connection]):
 
     answer_limit_s: float
 
+    def forget_who_gave_up(self) -> None:
+        """Take callers that have timed out, or were cancelled, out of the queue.
+
+        The library leaves them there until a connection comes, and counts them as waiting: while the database is away
+        the queue would grow with every request, and from `max_waiting` on keep out the very callers whose arrival makes
+        the pool try to connect again.
+        """
+        while self._waiting and self._waiting[0].error is not None:
+            self._waiting.popleft()
+
 
 ANSWER_MARGIN_S = 1.0
 """What the far end gets beyond its statement timeout to say that it has cancelled a statement."""
@@ -118,6 +128,7 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
         StoreUnavailable: no connection came free in time, Postgres cannot be reached, or it went away.
     """
     try:
+        pool.forget_who_gave_up()
         borrowed = await pool.getconn()
         try:
             with _hung_up_after(borrowed, pool.answer_limit_s):

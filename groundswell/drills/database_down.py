@@ -8,7 +8,8 @@ import signal
 from groundswell.drills.harness.rig import Rig, Setup
 from groundswell.drills.harness.running import Drill
 
-DOWN_S = 4.0
+DOWN_S = 8.0
+"""Longer than the pool tries to connect of its own accord."""
 FROZEN_S = 10.0
 STATEMENT_S = 2
 ANSWER_LIMIT_S = 7.0

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from groundswell.adapters.postgres_pool import Pool, connection, open_pool
+from groundswell.adapters.postgres_pool import RECONNECT_GIVE_UP_S, Pool, connection, open_pool
 from groundswell.errors import QueryTimeout, StoreUnavailable
 
 
@@ -21,6 +21,7 @@ class Proxy:
 
     def __init__(self, target: str) -> None:
         self._target = target
+        self._writers: list[asyncio.StreamWriter] = []
         self._flowing = asyncio.Event()
         self._flowing.set()
 
@@ -32,14 +33,26 @@ class Proxy:
 
     @asynccontextmanager
     async def listening(self, folder: str) -> AsyncGenerator[None]:
-        server = await asyncio.start_unix_server(self._serve, f"{folder}/.s.PGSQL.5432")
+        self._address = f"{folder}/.s.PGSQL.5432"
+        await self.come_back()
         try:
             yield
         finally:
             self.thaw()
-            server.close()
+            self.leave()
+
+    async def come_back(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self._address)
+
+    def leave(self) -> None:
+        """As a server that was killed: connections break, and new ones are refused."""
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+        self._writers.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
         far_reader, far_writer = await asyncio.open_unix_connection(self._target)
         await asyncio.gather(self._pass_on(reader, far_writer), self._pass_on(far_reader, writer))
 
@@ -63,7 +76,13 @@ def behind_a_proxy(url: str, scenario: Callable[[Pool, Proxy], Awaitable[None]])
             async with proxy.listening(own):
                 address = make_conninfo(host=own, port=5432, user="postgres", dbname=parts.path.strip("/"))
                 pool = await open_pool(
-                    address, size=2, wait_s=1, statement_timeout_s=1, answer_limit_s=2, application_name="test"
+                    address,
+                    size=2,
+                    wait_s=1,
+                    statement_timeout_s=1,
+                    answer_limit_s=2,
+                    application_name="test",
+                    max_waiting=4,
                 )
                 try:
                     await asyncio.wait_for(scenario(pool, proxy), 60)
@@ -120,6 +139,33 @@ def test_a_server_that_is_silent_from_the_start_is_given_up(database_url: str) -
                     return await one(pool)
 
         assert await again() == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_callers_that_gave_up_keep_nobody_out_once_the_server_is_back(database_url: str) -> None:
+    """The library keeps who timed out in its queue until a connection comes, and counts them as waiting."""
+
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        assert await one(pool) == 1
+        proxy.leave()
+
+        async def turned_away() -> None:
+            with pytest.raises(StoreUnavailable):
+                await one(pool)
+
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while loop.time() - began < RECONNECT_GIVE_UP_S + 3:
+            await asyncio.gather(*(turned_away() for _ in range(12)))
+            await asyncio.sleep(0.05)
+        await proxy.come_back()
+        async with asyncio.timeout(30):
+            while True:
+                with suppress(StoreUnavailable):
+                    assert await one(pool) == 1
+                    break
+                await asyncio.sleep(0.05)
 
     behind_a_proxy(database_url, scenario)
 
