@@ -74,6 +74,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     embedding_memory_mb: int
     """Most memory in megabytes that the process of an embedding model takes on the processor. The static
     model needs none of it."""
+    reembed_posts_per_s: float
+    """Most posts a second that are embedded anew after a better model came or the chain was changed; 0 leaves
+    them as they are."""
     source: Literal["simulator", "jetstream", "replay"]
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
     jetstream_hosts: tuple[str, ...]
@@ -426,6 +429,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     embedding_memory_mb: int
     """Most memory in megabytes that the process of an embedding model takes on the processor. The static
     model needs none of it."""
+    reembed_posts_per_s: float
+    """Most posts a second that are embedded anew after a better model came or the chain was changed; 0 leaves
+    them as they are."""
     source: Literal["simulator", "jetstream", "replay"]
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
     jetstream_hosts: tuple[str, ...]
