@@ -11,7 +11,7 @@ from typing import Protocol, TypeAlias
 import msgspec
 
 from groundswell.core.spaces import ENOUGH, choose_spaces, merge_by_share
-from groundswell.errors import EmbeddingUnavailable, StoreUnavailable
+from groundswell.errors import EmbeddingUnavailable, StoreUnavailable, VectorIndexUnavailable
 from groundswell.ports import Clock, Embedder, Hit, LoadedModel, SpaceStore, Vector
 from groundswell.services.embeddings import EmbeddingChain
 
@@ -72,6 +72,8 @@ class ChainSpaces:
                 self._chain.why_none() or "the posts are in spaces that no embedding model here speaks"
             )
         answers = await asyncio.gather(*(self._ask(model, text, ask) for model, _ in models), return_exceptions=True)
+        if any(isinstance(answer, VectorIndexUnavailable) for answer in answers) and len(answers) > 1:
+            answers = await self._without_moved(models, answers)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
             if not isinstance(failure, EmbeddingUnavailable) or len(failures) == len(answers):
@@ -83,6 +85,17 @@ class ChainSpaces:
         ]
         complete = covered >= ENOUGH and not failures
         return Found(merge_hits(found), [] if complete else ["embeddings"])
+
+    async def _without_moved(
+        self, models: Sequence[tuple[LoadedModel, float]], answers: Sequence[list[Hit] | BaseException]
+    ) -> list[list[Hit] | BaseException]:
+        """A space that was emptied and dropped since the posts were counted has no answers, and is no failure."""
+        self._counted_at = None
+        posts = await self._count()
+        return [
+            [] if isinstance(answer, VectorIndexUnavailable) and not posts.get(model.space.name) else answer
+            for answer, (model, _) in zip(answers, models, strict=True)
+        ]
 
     async def _ask(self, model: LoadedModel, text: str, ask: Ask) -> list[Hit]:
         try:

@@ -18,7 +18,7 @@ from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.core.embedding_chain import parse_chain
 from groundswell.metrics import Metrics
-from groundswell.ports import SearchFilters
+from groundswell.ports import SearchFilters, Space
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
 from groundswell.services.reembed import Reembedder
@@ -73,6 +73,7 @@ class Platform:
             clock,
             spaces=ChainSpaces(self.chain, self.spaces, clock),
             min_similarity=-1,
+            semantic_limit_s=LONG_S,
         )
 
     async def found_by_meaning(self, query: str) -> tuple[int, list[str]]:
@@ -248,6 +249,35 @@ def test_without_a_model_posts_wait_in_the_outbox_and_none_is_lost(database_url:
 
             await until(indexed)
             assert await platform.found_by_meaning("my cat sleeps") == (1, [])
+
+    in_database(database_url, scenario)
+
+
+def test_a_space_that_was_dropped_a_moment_ago_is_no_failure(database_url: str, models: Path, tmp_path: Path) -> None:
+    async def scenario(pool: Pool) -> None:
+        async with EmbeddedQdrant(tmp_path / "vectors") as engine:
+            index = QdrantIndex(engine.url, timeout_s=60)
+            await add(pool, [CAT, "bitcoin climbs"])
+            platform = Platform(pool, index, models, [A, B], rate=0)
+
+            async def indexed() -> bool:
+                return (await platform.spaces.posts_by_space()).get(STATIC) == 2
+
+            async with platform.running():
+                await until(indexed)
+                await index.ensure(Space(TINY, 8))
+                async with connection(pool) as conn:
+                    await conn.execute(
+                        "INSERT INTO post_vectors VALUES (1001, %(space)s), (1002, %(space)s)", {"space": TINY}
+                    )
+                reader = await platform.chain.reader(TINY)
+                assert reader is not None
+                assert await platform.found_by_meaning("my cat sleeps") == (1, [])
+                async with connection(pool) as conn:
+                    await conn.execute("DELETE FROM post_vectors WHERE space = %s", (TINY,))
+                await index.drop(TINY)
+                assert await platform.found_by_meaning("the cat sleeps") == (1, [])
+            await index.close()
 
     in_database(database_url, scenario)
 
