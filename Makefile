@@ -23,7 +23,7 @@ SITE := $(if $(wildcard web/package.json),$(WEB_BUILT))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up set-up test test-fast synth lint format generate bench lock clean
+.PHONY: help up set-up test test-fast drills synth lint format generate bench lock clean
 
 help: ## List what there is
 	@echo "make up                          run the platform at http://localhost:8000 on a simulated feed"
@@ -38,11 +38,14 @@ up: set-up ## Run the whole platform (SOURCE=, FILE=, SPEED=, PORT=, DATA_DIR=)
 
 set-up: $(INSTALLED) $(SITE) ## Fetch and build all that is needed; costs nothing when done
 
-test: set-up ## Run every test
-	@exec $(BIN)/pytest
+test: set-up ## Run every test but the drills
+	@exec $(BIN)/pytest -m "not drill"
+
+drills: set-up ## Run every drill as a test
+	@exec $(BIN)/pytest tests/drills
 
 test-fast: set-up ## Run the tests that take less than ten seconds each
-	@exec $(BIN)/pytest -m "not slow"
+	@exec $(BIN)/pytest -m "not slow and not drill"
 
 lint: $(INSTALLED) ## Check format, style, types and the import rules
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from groundswell.drills.harness.running import Drill, run_drill
 
 
 @pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("drill", DRILLS, ids=lambda drill: drill.name)
 def test_every_promise_of_the_drill_is_kept(drill: Drill) -> None:

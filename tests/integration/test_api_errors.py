@@ -70,7 +70,7 @@ MALFORMED = (
     ("/v1/momentum?min_score=nan", "min_score", "number"),
     ("/v1/momentum?min_score=2", "min_score", "less than or equal to 1"),
     ("/v1/momentum/coin/BTC", "kind", "ticker"),
-    ("/v1/momentum/ticker/BTC?window=2h", "window", "1h"),
+    ("/v1/momentum/ticker/BTC?window=soon", "window", "mhd"),
     ("/v1/events?cursor=-1", "cursor", "pattern"),
     ("/v1/events?cursor=9999999999999999999999", "cursor", "pattern"),
     ("/v1/stats?minutes=1e9", "minutes", "whole number"),
