@@ -19,9 +19,9 @@ SOURCES = sorted(
 
 BOUNDED_BY = {
     "functions/api/limits.py:self._buckets": "MAX_CLIENTS: the least recently seen address is forgotten",
-    "groundswell/adapters/apigateway/broadcaster.py:self.waiting": "a backlog in bytes, beyond which a client is dropped",
+    "groundswell/adapters/apigateway/broadcaster.py:self.waiting": "backlog_bytes, beyond which a client goes",
     "groundswell/adapters/apigateway/broadcaster.py:self._clients": "max_clients",
-    "groundswell/adapters/apigateway/broadcaster.py:self._gone": "max_clients, and emptied with every look at the registry",
+    "groundswell/adapters/apigateway/broadcaster.py:self._gone": "max_clients, and emptied again and again",
     "groundswell/adapters/disk_spool.py:self._segments": "the spool's size over the size of a segment",
     "groundswell/adapters/jetstream.py:self._refusing": "the configured hosts",
     "groundswell/adapters/local_hub.py:self.replies": "MAX_REPLIES",
