@@ -33,7 +33,7 @@ BOUNDED_BY = {
     "groundswell/adapters/postgres_terms.py:self._window": "the terms of one query, MAX_TERMS",
     "groundswell/adapters/postgres_terms.py:self._matches": "the terms of one query, MAX_TERMS",
     "groundswell/adapters/qdrant_embedded/engine.py:self.collections": "the collections that this platform creates",
-    "groundswell/adapters/qdrant_embedded/engine.py:self._failed": "the shards on disk; each is forgotten after a while",
+    "groundswell/adapters/qdrant_embedded/engine.py:self._failed": "the shards on disk, each for a while",
     "groundswell/adapters/replay.py:self._lines": "BLOCK_BYTES: the file is read on when it is empty",
     "groundswell/core/fanout.py:self.keys": "the events of one batch",
     "groundswell/core/fanout.py:self._by_entity": "the events of one batch",
