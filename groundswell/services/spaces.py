@@ -18,7 +18,7 @@ from groundswell.services.embeddings import EmbeddingChain
 log = logging.getLogger(__name__)
 
 QUERY_VECTORS_KEPT = 256
-SHARES_KEPT_S = 5.0
+SHARES_KEPT_S = 1.0
 """How long the posts of each space are taken to be as they were when last counted."""
 
 Ask: TypeAlias = Callable[[Vector], Awaitable[list[Hit]]]
@@ -66,14 +66,22 @@ class ChainSpaces:
         self._counted_at: float | None = None
 
     async def nearest(self, text: str, ask: Ask) -> Found:
+        try:
+            return await self._nearest(text, ask)
+        except VectorIndexUnavailable:
+            # A space may have been emptied and dropped since the posts were counted.
+            before, self._counted_at = self._posts, None
+            if await self._count() == before:
+                raise
+            return await self._nearest(text, ask)
+
+    async def _nearest(self, text: str, ask: Ask) -> Found:
         models, covered = await self._models()
         if not models:
             raise EmbeddingUnavailable(
                 self._chain.why_none() or "the posts are in spaces that no embedding model here speaks"
             )
         answers = await asyncio.gather(*(self._ask(model, text, ask) for model, _ in models), return_exceptions=True)
-        if any(isinstance(answer, VectorIndexUnavailable) for answer in answers) and len(answers) > 1:
-            answers = await self._without_moved(models, answers)
         failures = [answer for answer in answers if isinstance(answer, BaseException)]
         for failure in failures:
             if not isinstance(failure, EmbeddingUnavailable) or len(failures) == len(answers):
@@ -85,17 +93,6 @@ class ChainSpaces:
         ]
         complete = covered >= ENOUGH and not failures
         return Found(merge_hits(found), [] if complete else ["embeddings"])
-
-    async def _without_moved(
-        self, models: Sequence[tuple[LoadedModel, float]], answers: Sequence[list[Hit] | BaseException]
-    ) -> list[list[Hit] | BaseException]:
-        """A space that was emptied and dropped since the posts were counted has no answers, and is no failure."""
-        self._counted_at = None
-        posts = await self._count()
-        return [
-            [] if isinstance(answer, VectorIndexUnavailable) and not posts.get(model.space.name) else answer
-            for answer, (model, _) in zip(answers, models, strict=True)
-        ]
 
     async def _ask(self, model: LoadedModel, text: str, ask: Ask) -> list[Hit]:
         try:

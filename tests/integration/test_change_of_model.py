@@ -270,8 +270,11 @@ def test_a_space_that_was_dropped_a_moment_ago_is_no_failure(database_url: str, 
                     await conn.execute(
                         "INSERT INTO post_vectors VALUES (1001, %(space)s), (1002, %(space)s)", {"space": TINY}
                     )
-                reader = await platform.chain.reader(TINY)
-                assert reader is not None
+
+                async def can_be_read() -> bool:
+                    return await platform.chain.reader(TINY) is not None
+
+                await until(can_be_read)
                 assert await platform.found_by_meaning("my cat sleeps") == (1, [])
                 async with connection(pool) as conn:
                     await conn.execute("DELETE FROM post_vectors WHERE space = %s", (TINY,))
