@@ -42,7 +42,7 @@ test: set-up ## Run every test but the drills
 	@exec $(BIN)/pytest -m "not drill"
 
 drills: set-up ## Run every drill as a test
-	@exec $(BIN)/pytest tests/drills
+	@exec $(BIN)/pytest -m drill
 
 test-fast: set-up ## Run the tests that take less than ten seconds each
 	@exec $(BIN)/pytest -m "not slow and not drill"
