@@ -124,6 +124,8 @@ def wipe(url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.drill
+@pytest.mark.timeout(900)
 def test_outages_restarts_and_rolling_up_anywhere_leave_every_answer_as_it_was(database_url: str) -> None:
     make_movers(database_url, QUAKE, CITY)
     run_relay(database_url, TapeSource(tape()))
