@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -14,14 +15,14 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from functions.api.app import ApiServices, create_app
+from functions.api.app import create_app
 from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_SECOND, Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES
 from groundswell.ports import Batch
-from tests.api_world import SCHEMA, VERSION, fill, parts
+from tests.api_world import VERSION, fill, parts
 
 
 class Live:
@@ -102,9 +103,7 @@ def live(url: str, scenario: Callable[[Live], Awaitable[None]], **options: Any) 
         given, _ = parts(pool)
         hub = LocalHub(given.clock, **{"version": VERSION, "window_s": 0.02, **options})
         hub.start_at((await given.reads.events(None, 1)).newest)
-        services = ApiServices(
-            given.reads, given.search, given.rules, given.keys, given.clock, schema_version=SCHEMA, hub=hub
-        )
+        services = replace(given, hub=hub)
         stop = asyncio.Event()
         flushing = asyncio.create_task(hub.run(stop))
         try:
