@@ -39,7 +39,9 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.posts import Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES
-from groundswell.ports import Batch, Event, SearchAnswer, SearchFilters
+from groundswell.ports.search import SearchAnswer
+from groundswell.ports.storing import Batch, Event
+from groundswell.ports.vectors import SearchFilters
 
 RATE = 500
 BATCH_S = 0.1

@@ -23,7 +23,8 @@ from groundswell.adapters.apigateway.management import ConnectionsApi
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.message_budget import Allowance
 from groundswell.core.posts import Post
-from groundswell.ports import Event, RemoteClient
+from groundswell.ports.live import RemoteClient
+from groundswell.ports.storing import Event
 
 GOAL_POSTS_S = 1000
 POSTS_AN_EVENT = 10

@@ -24,7 +24,8 @@ from groundswell.adapters.simulator import WATCH_NAMES, World, WorldConfig
 from groundswell.core.batching import Batcher
 from groundswell.core.entities import EntityExtractor
 from groundswell.core.jetstream import decode
-from groundswell.ports import Batch, ResumePoint, Spooled
+from groundswell.ports.spool import Spooled
+from groundswell.ports.storing import Batch, ResumePoint
 
 GOAL_CATCH_UP = 2.0
 BEGAN = 1_783_175_880_000_000

@@ -39,7 +39,7 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.queries import parse_query
 from groundswell.core.terms import search_vector
-from groundswell.ports import SearchFilters, Vector, VectorPoint
+from groundswell.ports.vectors import SearchFilters, Vector, VectorPoint
 from groundswell.services.search import SearchService
 
 BATCH = 512

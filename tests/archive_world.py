@@ -20,7 +20,8 @@ from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Post
-from groundswell.ports import Archive, Batch, PostFiles
+from groundswell.ports.archive import Archive, PostFiles
+from groundswell.ports.storing import Batch
 from groundswell.services.archive_reader import ArchivedPosts
 from groundswell.services.archived_files import ArchivedFiles
 from groundswell.services.mover import Mover

@@ -10,7 +10,7 @@ import msgspec
 
 from groundswell.core.posts import Decoded, Deleted, Ignored, Post
 from groundswell.core.session import ConnectionLost
-from groundswell.ports import SourceEnded
+from groundswell.ports.sources import SourceEnded
 
 TapeItem = Post | Deleted | Ignored
 

@@ -17,7 +17,7 @@ from functions.api.limits import RateLimiter, TrustedProxies
 from functions.api.problems import problem_response, unexpected
 from groundswell.errors import TooManyRequests
 from groundswell.metrics import Metrics
-from groundswell.ports import Clock
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 

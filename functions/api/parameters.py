@@ -18,7 +18,7 @@ from groundswell.core.instants import parse_rfc3339
 from groundswell.core.paging import EARLIEST, LATEST, BadCursor
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.errors import InvalidRequest, NotAcceptable
-from groundswell.ports import SearchFilters
+from groundswell.ports.vectors import SearchFilters
 
 T = TypeVar("T")
 

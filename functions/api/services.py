@@ -13,7 +13,11 @@ from starlette.requests import HTTPConnection
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
-from groundswell.ports import AlertRules, ArchiveReader, Clock, Hub, KeyStore, ReadStore, Searcher, Status
+from groundswell.ports.archive import ArchiveReader
+from groundswell.ports.live import Hub
+from groundswell.ports.reading import AlertRules, KeyStore, ReadStore, Status
+from groundswell.ports.search import Searcher
+from groundswell.ports.time import Clock
 from groundswell.services.time_travel import TimeTravel
 
 STATUS_TTL_S = 2.0

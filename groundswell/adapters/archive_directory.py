@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from groundswell.errors import ArchiveDamaged, ArchiveUnavailable
-from groundswell.ports import StoredObject
+from groundswell.ports.archive import StoredObject
 
 INCOMING = ".incoming"
 """Files on their way in: complete, and under their own name, before anybody sees them."""

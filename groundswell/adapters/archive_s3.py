@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from groundswell.errors import ArchiveDamaged, ArchiveUnavailable
-from groundswell.ports import StoredObject
+from groundswell.ports.archive import StoredObject
 
 R = TypeVar("R")
 

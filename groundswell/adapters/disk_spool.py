@@ -30,7 +30,8 @@ from groundswell.core.posts import Micros
 from groundswell.core.spool import HEADER_BYTES, Record, Scan, encode_record, scan
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import DataDirectoryError
-from groundswell.ports import Batch, ResumePoint, Spooled, SpoolFull, SpoolItem
+from groundswell.ports.spool import Spooled, SpoolFull, SpoolItem
+from groundswell.ports.storing import Batch, ResumePoint
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from groundswell.adapters.hardware import free_memory, probe_cuda, usable_cores
 from groundswell.adapters.static_model import WORDLLAMA_256, StaticModel
 from groundswell.core.embedding_chain import Cuda, Device, Hardware, ModelEntry
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import LoadedModel
+from groundswell.ports.vectors import LoadedModel
 
 _CPU_SHARE = 0.8
 """Of the memory that is free, a model on the processor may take this part."""

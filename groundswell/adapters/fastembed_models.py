@@ -12,7 +12,7 @@ from groundswell.adapters.encoder.process import EncoderProcess
 from groundswell.adapters.static_model import embeddable
 from groundswell.core.embedding_chain import Device, ModelEntry
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import Space, Vector, Vectors
+from groundswell.ports.vectors import Space, Vector, Vectors
 
 EMBED_TIMEOUT_S = 60.0
 """For `TEXTS_PER_REQUEST` posts: a slow processor takes a few seconds."""

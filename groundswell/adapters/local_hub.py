@@ -21,7 +21,10 @@ from groundswell.core.posts import Micros, Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES, ClientSession
 from groundswell.errors import GroundswellError
 from groundswell.metrics import Metrics
-from groundswell.ports import ClientGone, ClientSocket, Clock, Event, ReadStore
+from groundswell.ports.live import ClientGone, ClientSocket
+from groundswell.ports.reading import ReadStore
+from groundswell.ports.storing import Event
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from groundswell.adapters.postgres_pool import Connection, Pool, connection
 from groundswell.adapters.postgres_store import LIST_SEPARATOR, apply_counts, searchable
 from groundswell.core.deltas import Counted, count_deltas
 from groundswell.core.retention import ArchiveRow, Authors, Manifest, archive_key
-from groundswell.ports import ArchivedFile, Withdrawal
+from groundswell.ports.archive import ArchivedFile, Withdrawal
 from groundswell.sql import queries
 
 SQL = queries("archive")

@@ -10,7 +10,7 @@ import msgspec
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.core.retention import ArchiveRow, Manifest, file_name, row_of
 from groundswell.crash_points import CrashPoint, reach
-from groundswell.ports import Claim, Released
+from groundswell.ports.archive import Claim, Released
 from groundswell.sql import queries
 
 SQL = queries("archive")

@@ -14,7 +14,7 @@ import psycopg
 
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.core.message_budget import Allowance
-from groundswell.ports import RemoteClient
+from groundswell.ports.live import RemoteClient
 from groundswell.sql import queries
 
 log = logging.getLogger(__name__)

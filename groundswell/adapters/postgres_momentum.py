@@ -18,17 +18,9 @@ from groundswell.core.habit import WIDTH, Watched
 from groundswell.core.instants import to_datetime
 from groundswell.core.momentum import BUCKETS, GRID, SPARKLINE_MINUTES, WINDOW_MINUTES, Observed
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
-from groundswell.ports import (
-    Alert,
-    Event,
-    EventDraft,
-    HourCounts,
-    MinuteCounts,
-    MomentumRow,
-    StageDraft,
-    StageMemory,
-    StoredHabits,
-)
+from groundswell.ports.momentum import HourCounts, MinuteCounts, StageDraft, StageMemory, StoredHabits
+from groundswell.ports.reading import Alert
+from groundswell.ports.storing import Event, EventDraft, MomentumRow
 from groundswell.sql import queries
 
 SQL = queries("momentum")

@@ -7,7 +7,7 @@ from typing import Any
 
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.adapters.postgres_rows import post_of
-from groundswell.ports import OutboxItem
+from groundswell.ports.outbox import OutboxItem
 from groundswell.sql import queries
 
 SQL = queries("outbox")

@@ -15,18 +15,15 @@ from groundswell.core.posts import MICROS_PER_SECOND, Micros, Post
 from groundswell.core.series import SeriesRequest, plan_series
 from groundswell.core.status import degraded_parts, source_state
 from groundswell.errors import StoreUnavailable
-from groundswell.ports import (
+from groundswell.ports.reading import (
     Alert,
     AlertRule,
     ComponentStatus,
-    Event,
     EventPage,
     GapRow,
     Insight,
     MomentumFilters,
-    MomentumRow,
     Related,
-    SearchFilters,
     Series,
     SeriesBucket,
     SourceMinute,
@@ -35,9 +32,10 @@ from groundswell.ports import (
     StageChange,
     Stats,
     Status,
-    StoredPost,
     SurgeLabel,
 )
+from groundswell.ports.storing import Event, MomentumRow, StoredPost
+from groundswell.ports.vectors import SearchFilters
 from groundswell.sql import queries
 
 SQL = queries("reads")

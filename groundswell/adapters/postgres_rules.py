@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.errors import InvalidRequest
-from groundswell.ports import AlertRule
+from groundswell.ports.reading import AlertRule
 from groundswell.sql import queries
 
 SQL = queries("reads")

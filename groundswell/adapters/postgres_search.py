@@ -18,7 +18,8 @@ from groundswell.adapters.postgres_terms import CommonTerms, Statement, some_of
 from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.posts import Micros, Post
 from groundswell.core.queries import ParsedQuery
-from groundswell.ports import EVERYTHING, Hit, SearchFilters, StoredPost, Traits, Within
+from groundswell.ports.storing import StoredPost
+from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Traits, Within
 from groundswell.sql import queries
 
 SQL = queries("search")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from groundswell.adapters.postgres_pool import Pool, connection
-from groundswell.ports import Requeued
+from groundswell.ports.vectors import Requeued
 from groundswell.sql import queries
 
 SQL = queries("spaces")

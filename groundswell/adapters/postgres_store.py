@@ -16,7 +16,7 @@ from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import Deleted, Micros, Post
 from groundswell.core.retention import archive_key, author_key
 from groundswell.core.terms import search_vector
-from groundswell.ports import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
+from groundswell.ports.storing import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
 from groundswell.sql import queries
 
 SQL = queries("store")

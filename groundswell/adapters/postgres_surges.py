@@ -10,7 +10,7 @@ import msgspec
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.core.instants import to_datetime
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
-from groundswell.ports import SurgeAbout, SurgeMaterial, SurgePost
+from groundswell.ports.momentum import SurgeAbout, SurgeMaterial, SurgePost
 from groundswell.sql import queries
 
 SQL = queries("surges")

@@ -13,7 +13,7 @@ from groundswell.core.entities import entity_kind
 from groundswell.core.instants import to_datetime
 from groundswell.core.queries import EntityTerm, ParsedQuery
 from groundswell.core.terms import chain, link_term, quoted
-from groundswell.ports import SearchFilters, Within
+from groundswell.ports.vectors import SearchFilters, Within
 
 MAX_CHAIN = 64
 """Terms of one phrase that are compared; what is typed beyond is not."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from groundswell.core.posts import Micros
 from groundswell.errors import VectorIndexUnavailable
-from groundswell.ports import EVERYTHING, Hit, SearchFilters, Space, Vector, VectorPoint, Within
+from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Space, Vector, VectorPoint, Within
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, models

@@ -19,7 +19,7 @@ from groundswell.core.entities import EntityExtractor
 from groundswell.core.jetstream import MAX_FRAME_BYTES, decode, peek_time
 from groundswell.core.posts import MICROS_PER_SECOND, Decoded
 from groundswell.errors import SourceFailed
-from groundswell.ports import SourceEnded
+from groundswell.ports.sources import SourceEnded
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

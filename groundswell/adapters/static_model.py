@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from groundswell.core.embedding_chain import Device
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import Space, Vector, Vectors
+from groundswell.ports.vectors import Space, Vector, Vectors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

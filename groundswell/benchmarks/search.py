@@ -14,7 +14,8 @@ from groundswell.benchmarks.story_questions import STORY_QUESTIONS
 from groundswell.core.near_duplicates import fingerprint, is_near
 from groundswell.core.posts import MICROS_PER_SECOND, Post
 from groundswell.errors import EmbeddingUnavailable, InvalidRequest
-from groundswell.ports import Searcher, SearchFilters
+from groundswell.ports.search import Searcher
+from groundswell.ports.vectors import SearchFilters
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.search_stand import Stand, search_stand, simulated_posts
 

@@ -22,7 +22,7 @@ from groundswell.errors import ArchiveDamaged, InvalidRequest
 from groundswell.observability import configure_logging
 
 if TYPE_CHECKING:
-    from groundswell.ports import ArchivedFile
+    from groundswell.ports.archive import ArchivedFile
     from groundswell.wiring.archive_chores import Desk, Each, Selection
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ import msgspec
 from groundswell.core.retention import PREFIX, Contents, Manifest, Tally, faults, manifest_name
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import ArchiveDamaged, ArchiveUnavailable
-from groundswell.ports import Archive, ArchivedFile, ArchiveIndex, PostFiles
+from groundswell.ports.archive import Archive, ArchivedFile, ArchiveIndex, PostFiles
 from groundswell.services.archived_files import ArchivedFiles, checksum
 from groundswell.services.withdrawals import Withdrawals
 

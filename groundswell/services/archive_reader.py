@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from groundswell.core.retention import ArchiveRow, is_withdrawn
 from groundswell.errors import ArchiveDamaged
-from groundswell.ports import ArchivedPost, ArchiveIndex, PostFiles
+from groundswell.ports.archive import ArchivedPost, ArchiveIndex, PostFiles
 from groundswell.services.archived_files import ArchivedFiles
 
 POSTS_KEPT = 1_000

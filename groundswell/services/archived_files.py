@@ -11,7 +11,7 @@ from pathlib import Path
 
 from groundswell.core.retention import Manifest
 from groundswell.errors import ArchiveDamaged, ArchiveUnavailable
-from groundswell.ports import Archive
+from groundswell.ports.archive import Archive
 
 CACHE_BYTES = 512 * 2**20
 """Of fetched files: about a hundred of them."""

@@ -9,7 +9,8 @@ from contextlib import suppress
 
 from groundswell.errors import GroundswellError
 from groundswell.metrics import Metrics
-from groundswell.ports import Clock, Sweep
+from groundswell.ports.cleanup import Sweep
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 

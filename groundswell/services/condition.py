@@ -10,7 +10,9 @@ from contextlib import suppress
 import msgspec
 
 from groundswell.errors import StoreUnavailable
-from groundswell.ports import Broadcaster, EventDraft, PostStore, ReadStore, Status
+from groundswell.ports.live import Broadcaster
+from groundswell.ports.reading import ReadStore, Status
+from groundswell.ports.storing import EventDraft, PostStore
 
 log = logging.getLogger(__name__)
 

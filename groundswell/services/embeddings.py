@@ -15,7 +15,8 @@ import msgspec
 
 from groundswell.core.embedding_chain import Device, Hardware, ModelEntry, devices_for, entry_of
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import Clock, LoadedModel, ModelLoader, Space, Vector, Vectors
+from groundswell.ports.time import Clock
+from groundswell.ports.vectors import LoadedModel, ModelLoader, Space, Vector, Vectors
 
 log = logging.getLogger(__name__)
 

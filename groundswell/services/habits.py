@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from groundswell.core.habit import Watched, age, fold_hour, no_habits
 from groundswell.core.momentum import GRID
-from groundswell.ports import MomentumStore, StoredHabits
+from groundswell.ports.momentum import MomentumStore, StoredHabits
 
 MAX_ENTITIES = 50_000
 """Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""

@@ -7,7 +7,8 @@ import logging
 
 from groundswell.core.posts import Micros
 from groundswell.errors import VectorIndexUnavailable
-from groundswell.ports import IndexedPosts, VectorIndex
+from groundswell.ports.outbox import IndexedPosts
+from groundswell.ports.vectors import VectorIndex
 
 log = logging.getLogger(__name__)
 

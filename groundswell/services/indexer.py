@@ -16,7 +16,9 @@ import msgspec
 from groundswell.core.posts import Post
 from groundswell.core.session import full_jitter_backoff
 from groundswell.errors import EmbeddingUnavailable, GroundswellError
-from groundswell.ports import Clock, Embedder, Outbox, OutboxItem, Space, VectorIndex, VectorPoint, Vectors
+from groundswell.ports.outbox import Outbox, OutboxItem
+from groundswell.ports.time import Clock
+from groundswell.ports.vectors import Embedder, Space, VectorIndex, VectorPoint, Vectors
 
 T = TypeVar("T")
 IndexerPhase: TypeAlias = Literal["disabled", "idle", "indexing", "waiting"]

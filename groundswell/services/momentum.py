@@ -23,16 +23,10 @@ from groundswell.core.posts import MICROS_PER_MINUTE, Micros
 from groundswell.core.stages import Now, StageState, next_stage
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import (
-    Broadcaster,
-    Clock,
-    Event,
-    MinuteCounts,
-    MomentumRow,
-    MomentumStore,
-    StageDraft,
-    StageMemory,
-)
+from groundswell.ports.live import Broadcaster
+from groundswell.ports.momentum import MinuteCounts, MomentumStore, StageDraft, StageMemory
+from groundswell.ports.storing import Event, MomentumRow
+from groundswell.ports.time import Clock
 from groundswell.services.habits import HabitKeeper
 from groundswell.services.momentum_rows import evidence, momentum_row
 

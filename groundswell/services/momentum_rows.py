@@ -10,7 +10,8 @@ from groundswell.core.entities import entity_kind, entity_name
 from groundswell.core.momentum import SPARKLINE_MINUTES, Momentum
 from groundswell.core.stages import StageState
 from groundswell.core.surprise import probability
-from groundswell.ports import MinuteCounts, MomentumRow
+from groundswell.ports.momentum import MinuteCounts
+from groundswell.ports.storing import MomentumRow
 
 
 def momentum_row(

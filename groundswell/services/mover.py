@@ -33,7 +33,8 @@ from groundswell.core.retention import (
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import ArchiveDamaged, ArchiveUnavailable, GroundswellError, StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Archive, Claim, ClaimStore, Clock, PostFiles, Released
+from groundswell.ports.archive import Archive, Claim, ClaimStore, PostFiles, Released
+from groundswell.ports.time import Clock
 from groundswell.services.archived_files import checksum
 from groundswell.services.withdrawals import Withdrawals
 

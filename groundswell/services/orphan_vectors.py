@@ -7,7 +7,8 @@ again.
 
 from __future__ import annotations
 
-from groundswell.ports import VectorIndex, VectorLedger
+from groundswell.ports.cleanup import VectorLedger
+from groundswell.ports.vectors import VectorIndex
 
 PAGE_POINTS = 5_000
 """Points that are compared in one bite."""

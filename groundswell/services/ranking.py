@@ -10,7 +10,7 @@ import msgspec
 from groundswell.core.fusion import Fused, freshness, fuse
 from groundswell.core.near_duplicates import group
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
-from groundswell.ports import Hit, SearchFilters, Traits
+from groundswell.ports.vectors import Hit, SearchFilters, Traits
 
 RANKINGS_KEPT = 32
 RECENCY_HALF_LIFE_S = 86_400.0

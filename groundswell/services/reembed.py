@@ -16,7 +16,9 @@ import msgspec
 from groundswell.core.spaces import retired, to_embed_anew
 from groundswell.errors import GroundswellError
 from groundswell.metrics import Metrics
-from groundswell.ports import Clock, Outbox, SpaceStore, VectorIndex
+from groundswell.ports.outbox import Outbox
+from groundswell.ports.time import Clock
+from groundswell.ports.vectors import SpaceStore, VectorIndex
 from groundswell.services.embeddings import EmbeddingChain
 
 log = logging.getLogger(__name__)

@@ -22,18 +22,11 @@ from groundswell.core.jetstream import clamp_event_time
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import (
-    Batch,
-    Broadcaster,
-    Clock,
-    GapCause,
-    GapCloses,
-    GapOpens,
-    PostStore,
-    ResumePoint,
-    Source,
-    Spool,
-)
+from groundswell.ports.live import Broadcaster
+from groundswell.ports.sources import Source
+from groundswell.ports.spool import Spool
+from groundswell.ports.storing import Batch, GapCause, GapCloses, GapOpens, PostStore, ResumePoint
+from groundswell.ports.time import Clock
 from groundswell.services.relay_state import RelayState
 from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Session
 from groundswell.services.writing import StoreBehind, Writer, after, later

@@ -13,16 +13,9 @@ import msgspec
 from groundswell.core.frames import Frame, encode_frame
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES, ClientSession, parse_topic
 from groundswell.errors import StoreUnavailable, Unauthorized
-from groundswell.ports import (
-    Clock,
-    ConnectionRegistry,
-    KeyStore,
-    ReadStore,
-    RemoteClient,
-    RemoteGone,
-    RemoteSender,
-    RemoteThrottled,
-)
+from groundswell.ports.live import ConnectionRegistry, RemoteClient, RemoteGone, RemoteSender, RemoteThrottled
+from groundswell.ports.reading import KeyStore, ReadStore
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 

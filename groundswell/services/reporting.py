@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TypeAlias
 
 from groundswell.errors import StoreUnavailable
-from groundswell.ports import PostStore
+from groundswell.ports.storing import PostStore
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from groundswell.ports import RollupStore
+from groundswell.ports.momentum import RollupStore
 
 ROWS_PER_BITE = 10_000
 """Author rows that one transaction rolls up: two seconds on a busy two-core machine, and nobody waits."""

@@ -21,21 +21,10 @@ from groundswell.errors import (
     VectorIndexUnavailable,
 )
 from groundswell.metrics import Metrics
-from groundswell.ports import (
-    Clock,
-    Embedder,
-    Hit,
-    LexicalSearch,
-    SearchAnswer,
-    SearchFilters,
-    SearchHit,
-    SearchPlace,
-    StoredPost,
-    Traits,
-    Vector,
-    VectorIndex,
-    Within,
-)
+from groundswell.ports.search import LexicalSearch, SearchAnswer, SearchHit, SearchPlace
+from groundswell.ports.storing import StoredPost
+from groundswell.ports.time import Clock
+from groundswell.ports.vectors import Embedder, Hit, SearchFilters, Traits, Vector, VectorIndex, Within
 from groundswell.services.ranking import Entry, Question, Ranking, Rankings, rank
 from groundswell.services.spaces import OneSpace, Spaces
 

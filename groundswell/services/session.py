@@ -20,7 +20,9 @@ from groundswell.core.session import (
     verdict,
 )
 from groundswell.errors import SourceFailed
-from groundswell.ports import Clock, Connection, GapCause, Source, SourceEnded
+from groundswell.ports.sources import Connection, Source, SourceEnded
+from groundswell.ports.storing import GapCause
+from groundswell.ports.time import Clock
 
 READ_AHEAD_FRAMES = 1024
 READ_AHEAD_BYTES = 8 * 1024 * 1024

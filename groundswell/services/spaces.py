@@ -12,7 +12,8 @@ import msgspec
 
 from groundswell.core.spaces import ENOUGH, choose_spaces, merge_by_share
 from groundswell.errors import EmbeddingUnavailable, StoreUnavailable, VectorIndexUnavailable
-from groundswell.ports import Clock, Embedder, Hit, LoadedModel, SpaceStore, Vector
+from groundswell.ports.time import Clock
+from groundswell.ports.vectors import Embedder, Hit, LoadedModel, SpaceStore, Vector
 from groundswell.services.embeddings import EmbeddingChain
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from groundswell.core.near_duplicates import fingerprints, group
 from groundswell.core.posts import Micros
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Clock, SurgeAbout, SurgeMaterial, SurgePost, SurgeStore
+from groundswell.ports.momentum import SurgeAbout, SurgeMaterial, SurgePost, SurgeStore
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,10 @@ from groundswell.core.posts import MICROS_PER_MINUTE, Micros
 from groundswell.core.series import RESOLUTIONS_S
 from groundswell.core.stages import StageState
 from groundswell.errors import InvalidRequest
-from groundswell.ports import Clock, MomentumRow, MomentumStore, ReadStore
+from groundswell.ports.momentum import MomentumStore
+from groundswell.ports.reading import ReadStore
+from groundswell.ports.storing import MomentumRow
+from groundswell.ports.time import Clock
 from groundswell.services.habits import HabitKeeper
 from groundswell.services.momentum import MAX_ACTIVE
 from groundswell.services.momentum_rows import momentum_row

@@ -12,7 +12,7 @@ import logging
 from groundswell.core.retention import ArchiveRow, archive_key
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import ArchiveUnavailable
-from groundswell.ports import ArchiveIndex, PostFiles, Withdrawal
+from groundswell.ports.archive import ArchiveIndex, PostFiles, Withdrawal
 from groundswell.services.archived_files import ArchivedFiles
 
 log = logging.getLogger(__name__)

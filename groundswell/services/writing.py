@@ -22,23 +22,11 @@ from groundswell.core.session import full_jitter_backoff
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import (
-    Batch,
-    Broadcaster,
-    Clock,
-    Event,
-    GapCause,
-    GapCloses,
-    GapOpens,
-    PostStore,
-    ResumePoint,
-    Source,
-    Spool,
-    Spooled,
-    SpoolFull,
-    SpoolItem,
-    Work,
-)
+from groundswell.ports.live import Broadcaster
+from groundswell.ports.sources import Source
+from groundswell.ports.spool import Spool, Spooled, SpoolFull, SpoolItem
+from groundswell.ports.storing import Batch, Event, GapCause, GapCloses, GapOpens, PostStore, ResumePoint, Work
+from groundswell.ports.time import Clock
 from groundswell.services.relay_state import RelayState
 
 log = logging.getLogger(__name__)

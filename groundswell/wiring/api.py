@@ -24,7 +24,8 @@ from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
-from groundswell.ports import Archive, VectorIndex
+from groundswell.ports.archive import Archive
+from groundswell.ports.vectors import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.search import SearchService
 from groundswell.services.spaces import ChainSpaces

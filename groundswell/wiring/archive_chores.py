@@ -17,7 +17,7 @@ from groundswell.adapters.postgres_pool import Pool
 from groundswell.core.retention import FILE_ROWS
 from groundswell.errors import ConfigError, InvalidRequest
 from groundswell.metrics import Metrics
-from groundswell.ports import ArchivedFile
+from groundswell.ports.archive import ArchivedFile
 from groundswell.services.archive_care import Checked, restore, strays, verify
 from groundswell.services.mover import Moved
 from groundswell.settings_model import MoverSettings

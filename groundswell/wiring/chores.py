@@ -26,7 +26,7 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.configuration.secret import Secret
 from groundswell.core.embedding_chain import Hardware
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
-from groundswell.ports import Embedder
+from groundswell.ports.vectors import Embedder
 from groundswell.services.embeddings import Attempt
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.parts import embedding_chain, models_folder

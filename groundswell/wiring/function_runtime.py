@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.ports import Clock
+from groundswell.ports.time import Clock
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger

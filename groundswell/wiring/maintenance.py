@@ -22,7 +22,10 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.retention import FILE_ROWS
 from groundswell.errors import ArchiveUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Archive, ArchivedPost, ArchiveIndex, ArchiveReader, Clock, Sweep, VectorIndex
+from groundswell.ports.archive import Archive, ArchivedPost, ArchiveIndex, ArchiveReader
+from groundswell.ports.cleanup import Sweep
+from groundswell.ports.time import Clock
+from groundswell.ports.vectors import VectorIndex
 from groundswell.services.archive_reader import ArchivedPosts
 from groundswell.services.archived_files import ArchivedFiles
 from groundswell.services.cleanup import Cleanup

@@ -29,7 +29,10 @@ from groundswell.core.embedding_chain import parse_chain
 from groundswell.core.entities import EntityExtractor
 from groundswell.errors import ConfigError
 from groundswell.metrics import Metrics
-from groundswell.ports import Broadcaster, ResumePoint, Source, VectorIndex
+from groundswell.ports.live import Broadcaster
+from groundswell.ports.sources import Source
+from groundswell.ports.storing import ResumePoint
+from groundswell.ports.vectors import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer

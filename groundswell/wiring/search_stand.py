@@ -25,7 +25,9 @@ from groundswell.core.jetstream import decode
 from groundswell.core.posts import MICROS_PER_SECOND, Post
 from groundswell.core.queries import ParsedQuery
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import EVERYTHING, Batch, Hit, LoadedModel, Searcher, SearchFilters, Within
+from groundswell.ports.search import Searcher
+from groundswell.ports.storing import Batch
+from groundswell.ports.vectors import EVERYTHING, Hit, LoadedModel, SearchFilters, Within
 from groundswell.services.indexer import Indexer
 from groundswell.services.search import SearchService
 from groundswell.settings_model import EmbeddedSettings

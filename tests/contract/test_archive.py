@@ -14,7 +14,7 @@ import pytest
 from groundswell.adapters.archive_directory import DirectoryArchive
 from groundswell.adapters.archive_s3 import S3Archive
 from groundswell.errors import ArchiveDamaged, ArchiveUnavailable
-from groundswell.ports import Archive
+from groundswell.ports.archive import Archive
 
 _numbers = itertools.count()
 NAME = "posts/v1/day=2026-05-01/source=replay%3Aa/f.parquet"

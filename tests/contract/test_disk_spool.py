@@ -21,7 +21,8 @@ from groundswell.adapters import disk_spool
 from groundswell.adapters.disk_spool import DiskSpool
 from groundswell.core.posts import Deleted, Post
 from groundswell.errors import DataDirectoryError
-from groundswell.ports import Batch, GapCloses, GapOpens, ResumePoint, Spooled, SpoolFull, Work
+from groundswell.ports.spool import Spooled, SpoolFull
+from groundswell.ports.storing import Batch, GapCloses, GapOpens, ResumePoint, Work
 
 T0 = 1_783_175_880_000_000
 

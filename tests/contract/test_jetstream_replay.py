@@ -20,7 +20,7 @@ from groundswell.core.entities import EntityExtractor
 from groundswell.core.posts import MICROS_PER_SECOND, Ignored, Post
 from groundswell.core.session import ConnectionLost
 from groundswell.errors import SourceFailed
-from groundswell.ports import Connection, Source, SourceEnded
+from groundswell.ports.sources import Connection, Source, SourceEnded
 
 T0 = 1_783_175_880_000_000
 EXTRACTOR = EntityExtractor()

@@ -13,7 +13,7 @@ import pytest
 from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.errors import VectorIndexUnavailable
-from groundswell.ports import SearchFilters, Space, Vector, VectorPoint, Vectors, Within
+from groundswell.ports.vectors import SearchFilters, Space, Vector, VectorPoint, Vectors, Within
 
 SPACE = Space("toy-4", 4)
 OTHER = Space("toy-3", 3)

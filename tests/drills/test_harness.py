@@ -22,7 +22,7 @@ from groundswell.drills.harness.feed import Feed
 from groundswell.drills.harness.oracle import reconcile
 from groundswell.drills.harness.prober import ROUTES, Prober
 from groundswell.drills.harness.verdict import Answers, Reconciliation, Recovery, standard_checks
-from groundswell.ports import Batch
+from groundswell.ports.storing import Batch
 
 
 async def store_all(url: str, feed: Feed, *, leave_out: Callable[[int], bool] = lambda time: False) -> None:

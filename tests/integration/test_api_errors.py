@@ -11,7 +11,8 @@ import pytest
 
 from functions.api.app import create_app
 from groundswell.adapters.postgres_pool import open_pool
-from groundswell.ports import SearchAnswer, SearchFilters
+from groundswell.ports.search import SearchAnswer
+from groundswell.ports.vectors import SearchFilters
 from tests.api_world import SCHEMA, VERSION, World, fill, in_world, parts, problem
 
 

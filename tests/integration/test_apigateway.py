@@ -22,7 +22,7 @@ from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import Unauthorized
-from groundswell.ports import Event, EventDraft
+from groundswell.ports.storing import Event, EventDraft
 from groundswell.services.remote_sockets import RemoteSockets
 from rehearsal.connections_endpoint import ConnectionsEndpoint
 

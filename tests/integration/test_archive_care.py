@@ -21,7 +21,7 @@ from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.core.queries import parse_query
 from groundswell.core.retention import archive_key
 from groundswell.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ArchiveUnavailable
-from groundswell.ports import SearchFilters
+from groundswell.ports.vectors import SearchFilters
 from groundswell.services.archive_care import restore
 from groundswell.services.archive_reader import ArchivedPosts
 from groundswell.services.archived_files import ArchivedFiles

@@ -18,7 +18,7 @@ from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.core.embedding_chain import parse_chain
 from groundswell.metrics import Metrics
-from groundswell.ports import SearchFilters, Space
+from groundswell.ports.vectors import SearchFilters, Space
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
 from groundswell.services.reembed import Reembedder

@@ -17,7 +17,7 @@ from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Space, Vector, VectorPoint
+from groundswell.ports.vectors import Space, Vector, VectorPoint
 from groundswell.services.cleanup import MAX_BITES, Cleanup
 from groundswell.services.orphan_vectors import OrphanVectors
 from tests.archive_world import DAY_S, batch, deleted, post, rows, taken_down

@@ -22,7 +22,7 @@ from groundswell.adapters.qdrant_embedded.collection import Collection
 from groundswell.adapters.qdrant_embedded.engine import Engine, build_index
 from groundswell.adapters.qdrant_embedded.shard import Schema, VectorSchema
 from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
-from groundswell.ports import SearchFilters, Space, Vector, VectorPoint
+from groundswell.ports.vectors import SearchFilters, Space, Vector, VectorPoint
 
 SPACE = Space("toy", 32)
 SCHEMA = Schema({"toy": VectorSchema(32, "Cosine")}, {})

@@ -22,7 +22,7 @@ from groundswell.adapters.postgres_pool import connection, open_pool
 from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.terms import search_vector
-from groundswell.ports import SearchFilters, Space, Vector, VectorPoint
+from groundswell.ports.vectors import SearchFilters, Space, Vector, VectorPoint
 from groundswell.services.index_upkeep import IndexRetention, TermUpkeep
 
 SPACE = Space("toy", 2)

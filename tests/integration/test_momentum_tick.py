@@ -16,7 +16,7 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Micros, Post
 from groundswell.metrics import Metrics
-from groundswell.ports import Batch, Event
+from groundswell.ports.storing import Batch, Event
 from groundswell.services.momentum import COARSE_MINUTES, MAX_MINUTES, MomentumTicker, instants_between
 
 HOUR_MINUTES = 60

@@ -24,7 +24,7 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Batch, Committed, MomentumRow
+from groundswell.ports.storing import Batch, Committed, MomentumRow
 from groundswell.services.momentum import MomentumTicker
 from groundswell.services.relay import Relay
 from tests.tape import TapeItem, TapeSource

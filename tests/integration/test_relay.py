@@ -22,7 +22,8 @@ from groundswell.core.entities import EntityExtractor
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Ignored, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Batch, Committed, Event, Source
+from groundswell.ports.sources import Source
+from groundswell.ports.storing import Batch, Committed, Event
 from groundswell.services.relay import Relay
 from tests.tape import TapeItem, TapeSource
 

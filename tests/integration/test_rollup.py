@@ -17,7 +17,7 @@ from groundswell.adapters.postgres_rollup import SQL, PostgresRollup
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Micros, Post
 from groundswell.core.series import SeriesRequest
-from groundswell.ports import Batch
+from groundswell.ports.storing import Batch
 from tests.rollup_world import DAY_S, HOUR_S, KEEP_S, buckets_of_counts, buckets_of_posts, roll_up
 
 T = TypeVar("T")

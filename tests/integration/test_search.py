@@ -22,7 +22,8 @@ from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.queries import ParsedQuery, parse_query
 from groundswell.core.terms import search_vector
 from groundswell.errors import NotFound, StoreUnavailable, VectorIndexUnavailable
-from groundswell.ports import EVERYTHING, Hit, OutboxItem, SearchFilters, Space, Vector, VectorPoint, Vectors, Within
+from groundswell.ports.outbox import OutboxItem
+from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Space, Vector, VectorPoint, Vectors, Within
 from groundswell.services.indexer import Indexer
 from groundswell.services.search import SearchService
 

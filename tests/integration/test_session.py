@@ -20,7 +20,7 @@ from groundswell.adapters.replay import ReplaySource
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Ignored, Post
 from groundswell.core.session import ConnectionLost
 from groundswell.errors import SourceFailed, StoreUnavailable
-from groundswell.ports import Source
+from groundswell.ports.sources import Source
 from groundswell.services import session as session_module
 from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Session, SessionEvent
 

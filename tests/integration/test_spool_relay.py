@@ -19,7 +19,7 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import Post
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import Source
+from groundswell.ports.sources import Source
 from groundswell.services.relay import Relay
 from tests.integration.test_relay import EagerClock, Screen, at, rows, run_relay, stored, tape, wipe
 from tests.tape import TapeConnection, TapeItem, TapeSource

@@ -13,7 +13,7 @@ from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Post
 from groundswell.errors import StoreUnavailable
-from groundswell.ports import Batch
+from groundswell.ports.storing import Batch
 
 T0 = 1_783_175_880_000_000 // MICROS_PER_MINUTE * MICROS_PER_MINUTE
 """The start of a minute."""

@@ -22,7 +22,8 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Micros, Post
 from groundswell.core.series import SeriesRequest
 from groundswell.metrics import Metrics
-from groundswell.ports import Batch, SurgeAbout
+from groundswell.ports.momentum import SurgeAbout
+from groundswell.ports.storing import Batch
 from groundswell.services.surges import SurgeTeller
 from groundswell.services.time_travel import TimeTravel
 from tests.api_world import World, fill, in_world

@@ -21,7 +21,7 @@ from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_SECOND, Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES
-from groundswell.ports import Batch
+from groundswell.ports.storing import Batch
 from tests.api_world import VERSION, fill, parts
 
 

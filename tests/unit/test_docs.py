@@ -31,7 +31,8 @@ from groundswell.core.status import SourceState
 from groundswell.core.subscriptions import ACTIONS, TOPIC_FILTERS, ClientSession
 from groundswell.drills.catalogue import DRILLS
 from groundswell.metrics import METRICS
-from groundswell.ports import ClientGone, GapCause
+from groundswell.ports.live import ClientGone
+from groundswell.ports.storing import GapCause
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])

@@ -12,7 +12,7 @@ import pytest
 
 from groundswell.core.embedding_chain import Cuda, Device, Hardware, ModelEntry, devices_for, entry_of, parse_chain
 from groundswell.errors import EmbeddingUnavailable
-from groundswell.ports import Space, Vector, Vectors
+from groundswell.ports.vectors import Space, Vector, Vectors
 from groundswell.services.embeddings import EmbeddingChain
 
 NO_CUDA = Cuda(usable=False, why="onnxruntime is built without it")

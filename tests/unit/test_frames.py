@@ -22,7 +22,7 @@ from groundswell.core.frames import (
 )
 from groundswell.core.posts import Post
 from groundswell.core.subscriptions import parse_topic
-from groundswell.ports import MomentumRow
+from groundswell.ports.storing import MomentumRow
 
 T = 1_783_175_886_000_000
 RAW = msgspec.Raw(b"{}")

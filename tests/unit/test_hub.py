@@ -13,7 +13,9 @@ from groundswell.adapters.local_hub import REMEMBERED_BATCHES, LocalHub, follow_
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.posts import Post
 from groundswell.errors import StoreUnavailable
-from groundswell.ports import ClientGone, Event, EventPage
+from groundswell.ports.live import ClientGone
+from groundswell.ports.reading import EventPage
+from groundswell.ports.storing import Event
 
 T = 1_783_175_886_000_000
 

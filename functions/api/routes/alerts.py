@@ -29,7 +29,7 @@ from groundswell.core.frames import alert_json
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
 from groundswell.errors import NotFound, PayloadTooLarge, Unauthorized, UnsupportedMediaType
-from groundswell.ports import AlertRule
+from groundswell.ports.reading import AlertRule
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_ID = 2**63 - 1

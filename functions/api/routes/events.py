@@ -14,7 +14,7 @@ from functions.api.answers import list_answer
 from functions.api.parameters import Limit, accepts
 from functions.api.services import Given
 from groundswell.core.frames import event_frames, split_event
-from groundswell.ports import Event
+from groundswell.ports.storing import Event
 
 router = APIRouter(tags=["live"], dependencies=[Depends(accepts("application/json"))])
 

@@ -15,7 +15,9 @@ from functions.api.edge import HEAD_SCOPE_KEY
 from functions.api.parameters import PostFilters, Whole, choose_media_type
 from functions.api.services import Given
 from groundswell.core.frames import post_json
-from groundswell.ports import ReadStore, SearchFilters, StoredPost
+from groundswell.ports.reading import ReadStore
+from groundswell.ports.storing import StoredPost
+from groundswell.ports.vectors import SearchFilters
 
 router = APIRouter(tags=["posts"])
 

@@ -13,7 +13,7 @@ from functions.api.parameters import Limit, Since, SourceFilter, Until, accepts,
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
-from groundswell.ports import GapRow
+from groundswell.ports.reading import GapRow
 
 router = APIRouter(tags=["platform"], dependencies=[Depends(accepts("application/json"))])
 

@@ -8,7 +8,7 @@ from starlette.websockets import WebSocketDisconnect, WebSocketState
 from functions.api.problems import problem_response
 from functions.api.services import Given
 from groundswell.errors import StoreUnavailable
-from groundswell.ports import ClientGone
+from groundswell.ports.live import ClientGone
 
 router = APIRouter()
 

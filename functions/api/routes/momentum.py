@@ -34,7 +34,8 @@ from groundswell.core.paging import SCORE_CURSOR, decode_score_cursor, encode_sc
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.core.series import DURATION, SeriesPlan, SeriesRequest, format_duration, parse_duration
 from groundswell.errors import InvalidRequest, NotFound
-from groundswell.ports import MomentumFilters, MomentumRow, Related, SeriesBucket, StageChange, SurgeLabel
+from groundswell.ports.reading import MomentumFilters, Related, SeriesBucket, StageChange, SurgeLabel
+from groundswell.ports.storing import MomentumRow
 
 router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
 

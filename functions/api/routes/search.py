@@ -14,7 +14,7 @@ from functions.api.parameters import Limit, PostFilters, PostId, YesNo, accepts,
 from functions.api.services import Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import SEARCH_CURSOR, decode_search_cursor, encode_search_cursor
-from groundswell.ports import SearchAnswer, SearchHit, SearchPlace
+from groundswell.ports.search import SearchAnswer, SearchHit, SearchPlace
 
 router = APIRouter(tags=["search"], dependencies=[Depends(accepts("application/json"))])
 

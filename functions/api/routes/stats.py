@@ -14,7 +14,7 @@ from functions.api.parameters import Whole, accepts
 from functions.api.routes.gaps import gap_json
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
-from groundswell.ports import ComponentStatus, SourceStatus
+from groundswell.ports.reading import ComponentStatus, SourceStatus
 
 router = APIRouter(tags=["platform"], dependencies=[Depends(accepts("application/json"))])
 

@@ -20,15 +20,9 @@ from groundswell.core.session import full_jitter_backoff
 from groundswell.core.subscriptions import Topic, parse_topic
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
-from groundswell.ports import (
-    Clock,
-    ConnectionRegistry,
-    Event,
-    RemoteClient,
-    RemoteGone,
-    RemoteSender,
-    RemoteThrottled,
-)
+from groundswell.ports.live import ConnectionRegistry, RemoteClient, RemoteGone, RemoteSender, RemoteThrottled
+from groundswell.ports.storing import Event
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 

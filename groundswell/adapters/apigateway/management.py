@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
-from groundswell.ports import RemoteGone, RemoteThrottled
+from groundswell.ports.live import RemoteGone, RemoteThrottled
 
 if TYPE_CHECKING:
     import aiohttp

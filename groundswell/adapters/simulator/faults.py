@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection
 from groundswell.adapters.simulator.background import garbage_frame
 from groundswell.adapters.simulator.chance import mix, throwaway_did, unit
 from groundswell.adapters.simulator.wire import wire_frame
-from groundswell.ports import Clock
+from groundswell.ports.time import Clock
 
 LONGEST_REWIND_S = 3600.0
 

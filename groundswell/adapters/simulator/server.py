@@ -18,7 +18,7 @@ from groundswell.adapters.simulator.faults import Fault, Faults, Link
 from groundswell.adapters.simulator.wire import EncodedWorld, Wanted
 from groundswell.adapters.simulator.world import World
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
-from groundswell.ports import Clock
+from groundswell.ports.time import Clock
 
 RETENTION_S = 7200.0
 TICK_S = 0.01

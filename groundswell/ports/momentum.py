@@ -1,0 +1,172 @@
+"""What the detector reads and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from groundswell.core.co_mentions import CoMention
+from groundswell.core.habit import Watched
+from groundswell.core.labels import Label
+from groundswell.core.momentum import Observed
+from groundswell.core.posts import Micros
+from groundswell.ports.storing import Event, MomentumRow
+
+
+class MinuteCounts(msgspec.Struct, frozen=True):
+    """What was seen of the active entities up to `as_of`, summed over sources."""
+
+    as_of: Micros
+    entities: Sequence[str]
+    observed: Observed
+
+
+class HourCounts(msgspec.Struct, frozen=True):
+    """What the entities that were mentioned in the seven hours up to the end of `hour` had in them."""
+
+    hour: int
+    """Hours since the epoch."""
+    entities: Sequence[str]
+    voices: npt.NDArray[np.floating]
+    """Shape (entities, BUCKETS): mentions in each bucket, each author at most once a minute."""
+    exposure: npt.NDArray[np.floating]
+    """Shape (BUCKETS,), 0 to 1."""
+
+
+class StoredHabits(msgspec.Struct, frozen=True):
+    """Habits as they were stored: of those of the entities asked for that have any."""
+
+    entities: Sequence[str]
+    hours: Sequence[int]
+    """Up to which hour of the epoch each is folded."""
+    rows: npt.NDArray[np.floating]
+    """Shape (entities, WIDTH)."""
+
+
+class StageDraft(msgspec.Struct, frozen=True):
+    """A change of stage, at an instant of event time, with the numbers that made it."""
+
+    entity: str
+    kind: str
+    at: Micros
+    from_stage: str
+    stage: str
+    score: float
+    evidence: Mapping[str, object]
+
+
+class StageMemory(msgspec.Struct, frozen=True):
+    """What the next look at an entity needs to know of the last one."""
+
+    peak: float
+    told_at: Micros | None
+
+
+class MomentumStore(Protocol):
+    """What the momentum tick reads and writes. Every method raises `StoreUnavailable`."""
+
+    async def watermark(self) -> Micros | None:
+        """The latest instant of event time that any source has been watched to; None before the first post."""
+        ...
+
+    async def minute_counts(self, as_of: Micros, limit: int) -> MinuteCounts:
+        """The most mentioned entities of the last quarter of an hour, `limit` of them, and all that have momentum."""
+        ...
+
+    async def current(self) -> Sequence[tuple[MomentumRow, StageMemory]]: ...
+
+    async def publish(
+        self,
+        rows: Sequence[tuple[MomentumRow, StageMemory]],
+        gone: Sequence[str],
+        changes: Sequence[StageDraft],
+        *,
+        live: bool,
+    ) -> Sequence[Event]:
+        """Replace `rows`, remove `gone`, store the changes of stage and the alerts that a rule asks for.
+
+        Answers the frames to broadcast. A change that is stored already (same entity, same instant) is not told again.
+        """
+        ...
+
+    async def texts(self, entity: str, since: Micros, until: Micros, limit: int) -> Sequence[str]:
+        """What the latest posts about an entity say, newest first."""
+        ...
+
+    async def first_hour(self) -> int | None:
+        """The first hour of the epoch of which anything was watched; None before there is one."""
+        ...
+
+    async def hour_counts(self, hour: int, limit: int) -> HourCounts: ...
+
+    async def watched(self) -> tuple[int, Watched] | None:
+        """Up to which hour habits are folded, and what they are divided by. None where none are stored."""
+        ...
+
+    async def habits(self, entities: Sequence[str]) -> StoredHabits: ...
+
+    async def save_habits(self, habits: StoredHabits, hour: int, watched: Watched) -> None:
+        """Store what one more hour made of habits, and that they are folded up to `hour`: in one transaction."""
+        ...
+
+
+class SurgePost(msgspec.Struct, frozen=True):
+    """A post as the making of labels and links reads it."""
+
+    id: str
+    author: str
+    text: str
+    lang: str | None
+    entities: tuple[str, ...]
+
+
+class SurgeMaterial(msgspec.Struct, frozen=True):
+    """What labels and links are made from: one window of event time."""
+
+    as_of: Micros
+    """Its end."""
+    posts: Mapping[str, Sequence[SurgePost]]
+    """By mover, the best first: its latest posts of the window, newest first."""
+    mentions: Mapping[str, int]
+    """Posts of the window that name an entity: of the movers and of whatever is named with them."""
+    total_posts: int
+    background: Sequence[SurgePost]
+    """Posts from before and within the window, about anything."""
+
+
+class SurgeAbout(msgspec.Struct, frozen=True):
+    """What a mover's posts have in common, and what is named with it."""
+
+    entity: str
+    label: Label | None
+    related: Sequence[CoMention]
+
+
+class SurgeStore(Protocol):
+    """What the making of labels and links reads and writes. Every method raises `StoreUnavailable`."""
+
+    async def material(
+        self, *, window_minutes: int, movers: int, posts_each: int, background_posts: int
+    ) -> SurgeMaterial | None:
+        """The window that ends with the last full minute that was watched; None before anything was."""
+        ...
+
+    async def replace(self, as_of: Micros, surges: Sequence[SurgeAbout]) -> None:
+        """Store these in place of all that was stored before."""
+        ...
+
+
+class RollupStore(Protocol):
+    """Old counts, in fewer and longer buckets. Raises `StoreUnavailable`."""
+
+    async def bite(self, keep_s: Mapping[int, float], limit: int) -> int:
+        """Roll up and forget what is due, about `limit` rows of it, in one short transaction; answers how many.
+
+        `keep_s`: by resolution in seconds, how long its buckets are kept, by the database's clock. A resolution that
+        was given up once is not answered again, however long it is to be kept now.
+        """
+        ...

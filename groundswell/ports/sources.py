@@ -1,0 +1,49 @@
+"""Where frames come from."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from groundswell.core.posts import Decoded
+
+
+class SourceEnded(Exception):
+    """A finite source (a recording) has no more frames."""
+
+
+class Connection(Protocol):
+    """One open connection to a source."""
+
+    endpoint: str
+    """Where it leads, fit for a log line: never with a secret in it."""
+
+    async def receive(self) -> bytes:
+        """The next frame, decompressed.
+
+        Raises:
+            SourceEnded: the source is finite and done.
+            Exception: anything else; `core.session.verdict` decides what it means.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return once the far end has answered. Sources without pings return at once."""
+        ...
+
+
+class Source(Protocol):
+    """A stream of posts. `decode` is pure and total; `connect` does the I/O."""
+
+    name: str
+    """The value of `Post.source`; also the key of cursor, coverage and gaps."""
+    can_replay: bool
+    """Whether `connect(cursor)` re-sends what came since `cursor`."""
+    quiet_after_s: float | None
+    """The receive watchdog: this long without a frame means the connection is dead. None where silence is normal."""
+
+    def connect(self, cursor: int | None) -> AbstractAsyncContextManager[Connection]: ...
+
+    def decode(self, raw: bytes) -> Decoded:
+        """Never raises on upstream bytes."""
+        ...
