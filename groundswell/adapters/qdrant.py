@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -220,23 +221,25 @@ class QdrantIndex:
 
     async def _import(self) -> Any:
         if self._client is not None:
-            return importlib.import_module("qdrant_client")
-        return await asyncio.to_thread(importlib.import_module, "qdrant_client")
+            return sys.modules["qdrant_client"]
+        return await asyncio.to_thread(_qdrant_client)
 
     def _new_client(self, package: Any) -> AsyncQdrantClient:
         if self.url == IN_MEMORY:
-            return package.AsyncQdrantClient(location=IN_MEMORY)
+            with _without_fastembed():
+                return package.AsyncQdrantClient(location=IN_MEMORY)
         import httpx
 
         # The compatibility check is a blocking request at construction, and warns about the embedded engine. Without
         # limits of its own the client opens a new connection for every request to a loopback address.
-        return package.AsyncQdrantClient(
-            url=self.url,
-            api_key=self._api_key,
-            timeout=max(1, round(self._timeout_s)),
-            check_compatibility=False,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S),
-        )
+        with _without_fastembed():
+            return package.AsyncQdrantClient(
+                url=self.url,
+                api_key=self._api_key,
+                timeout=max(1, round(self._timeout_s)),
+                check_compatibility=False,
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S),
+            )
 
     def _refusal(self, status: int | None, content: bytes) -> str:
         if status in {401, 403}:
@@ -251,6 +254,28 @@ class QdrantIndex:
             )
         detail = content[:300].decode(errors="replace")
         return f"The vector index at {self.url} refused a request (HTTP {status}): {detail}"
+
+
+@contextmanager
+def _without_fastembed() -> Generator[None, None, None]:
+    """Keep qdrant-client from loading fastembed, which it does at import and once more at construction.
+
+    It would embed texts itself, which is done elsewhere: 40 MB and half a second for nothing. A module that stands as
+    None in `sys.modules` cannot be imported.
+    """
+    if "fastembed" in sys.modules:
+        yield
+        return
+    sys.modules["fastembed"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["fastembed"]
+
+
+def _qdrant_client() -> Any:
+    with _without_fastembed():
+        return importlib.import_module("qdrant_client")
 
 
 def _vectors_of(collection: models.CollectionInfo) -> dict[str, models.VectorParams]:

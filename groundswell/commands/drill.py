@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -12,10 +13,11 @@ from rich.console import Console
 from rich.table import Table
 
 from groundswell.commands.console import explained
-from groundswell.drills.catalogue import DRILLS
-from groundswell.drills.harness.running import Drill, run_drill
-from groundswell.drills.harness.verdict import Verdict
 from groundswell.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from groundswell.drills.harness.running import Drill
+    from groundswell.drills.harness.verdict import Verdict
 
 NameArgument = Annotated[str, typer.Argument(help="The drill to run, `all` of them, or `list` for what there is.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
@@ -42,8 +44,11 @@ def drill(
       groundswell drill all --short       # all of them, quickly
       groundswell drill all --json > verdicts.json
     """
+    # Every command passes through this module: what drills need (clients, the simulator) stays out of the others.
+    from groundswell.drills.catalogue import DRILLS
+
     if name == "list":
-        _show_list(as_json=as_json)
+        _show_list(DRILLS, as_json=as_json)
         return
     chosen = DRILLS if name == "all" else tuple(drill for drill in DRILLS if drill.name == name)
     if not chosen:
@@ -63,6 +68,8 @@ def drill(
 
 def _run(drill: Drill, console: Console, place: str, *, full: bool, seed: int, keep: bool) -> Verdict:
     console.print(f"[bold]{drill.name}[/] ({place}): {drill.breaks}")
+
+    from groundswell.drills.harness.running import run_drill
 
     def say(text: str) -> None:
         console.print(f"  [dim]{text}[/]", markup=True)
@@ -129,14 +136,14 @@ def _summary(verdicts: list[Verdict]) -> Table:
     return table
 
 
-def _show_list(*, as_json: bool) -> None:
+def _show_list(drills: Sequence[Drill], *, as_json: bool) -> None:
     if as_json:
-        rows = [{"name": drill.name, "breaks": drill.breaks, "promises": drill.promises} for drill in DRILLS]
+        rows = [{"name": drill.name, "breaks": drill.breaks, "promises": drill.promises} for drill in drills]
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode() + "\n")
         return
-    table = Table(title=f"{len(DRILLS)} drills", title_justify="left")
+    table = Table(title=f"{len(drills)} drills", title_justify="left")
     for heading in ("Drill", "What breaks", "What holds all the same"):
         table.add_column(heading, overflow="fold")
-    for drill in DRILLS:
+    for drill in drills:
         table.add_row(drill.name, drill.breaks, drill.promises)
     Console().print(table)

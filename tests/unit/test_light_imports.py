@@ -1,0 +1,43 @@
+"""What a process does not load: memory and start-up time that nobody would use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+USES_THE_INDEX = """
+import asyncio
+from groundswell.adapters.qdrant import QdrantIndex
+from groundswell.ports.vectors import Space
+
+async def use():
+    index = QdrantIndex(":memory:")
+    await index.ensure(Space(name="some", dimensions=4))
+    await index.close()
+
+asyncio.run(use())
+"""
+
+
+def loaded_by(program: str) -> set[str]:
+    """The top-level packages in memory after `program`, in a fresh interpreter."""
+    ask = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program + ask], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_the_vector_index_brings_no_models_along() -> None:
+    loaded = loaded_by(USES_THE_INDEX)
+    assert "qdrant_client" in loaded
+    assert not loaded & {"fastembed", "onnxruntime", "huggingface_hub"}
+
+
+def test_fastembed_can_be_imported_after_the_vector_index() -> None:
+    assert "fastembed" in loaded_by(USES_THE_INDEX + "\nimport fastembed")
+
+
+@pytest.mark.parametrize("package", ["psycopg", "httpx", "numpy", "fastapi", "qdrant_client", "duckdb", "boto3"])
+def test_the_command_line_alone_loads_no_heavy_client(package: str) -> None:
+    assert package not in loaded_by("import groundswell.cli")
