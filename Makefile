@@ -14,7 +14,9 @@ DATA_DIR ?=
 UP_FLAGS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(FILE),--file "$(FILE)") $(if $(SPEED),--speed "$(SPEED)") \
 	$(if $(PORT),--port "$(PORT)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
-LOCKS := requirements.lock requirements-bootstrap.lock relay_container/requirements.lock relay_container/model.lock
+LOCKS := requirements.lock requirements-up.lock requirements-bootstrap.lock relay_container/requirements.lock relay_container/model.lock
+# What runs the platform, and what develops it on top.
+READY := .venv/.ready
 INSTALLED := .venv/.installed
 WEB_INSTALLED := web/node_modules/.installed
 WEB_BUILT := web/dist/index.html
@@ -23,7 +25,7 @@ SITE := $(if $(wildcard web/package.json),$(WEB_BUILT))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up set-up test test-fast drills synth lint format generate bench lock clean
+.PHONY: help up ready set-up test test-fast drills synth lint format generate bench lock clean
 
 help: ## List what there is
 	@echo "make up                          run the platform at http://localhost:8000 on a simulated feed"
@@ -33,10 +35,12 @@ help: ## List what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|' 2>/dev/null \
 		|| grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST)
 
-up: set-up ## Run the whole platform (SOURCE=, FILE=, SPEED=, PORT=, DATA_DIR=)
+up: ready ## Run the whole platform (SOURCE=, FILE=, SPEED=, PORT=, DATA_DIR=)
 	@exec $(BIN)/groundswell up $(UP_FLAGS)
 
-set-up: $(INSTALLED) $(SITE) ## Fetch and build all that is needed; costs nothing when done
+ready: $(READY) $(SITE) ## Fetch and build what running needs; costs nothing when done
+
+set-up: $(INSTALLED) $(SITE) ## The same with what testing and deploying need
 
 test: set-up ## Run every test but the drills
 	@exec $(BIN)/pytest -m "not drill"
@@ -71,6 +75,8 @@ lock: $(INSTALLED) ## Choose package versions anew (needs the network)
 		--all-extras --group dev pyproject.toml --output-file requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 		--constraints requirements.lock requirements-bootstrap.in --output-file requirements-bootstrap.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
+		--constraints requirements.lock --extra embedded --extra fastembed pyproject.toml --output-file requirements-up.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.13 \
 		--constraints requirements.lock --extra aws pyproject.toml --output-file relay_container/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --no-deps --python-version 3.13 \
@@ -80,11 +86,15 @@ lock: $(INSTALLED) ## Choose package versions anew (needs the network)
 clean: ## Remove what was fetched and built; recorded data in .groundswell stays
 	rm -rf .venv web/node_modules web/dist build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-$(INSTALLED): requirements.lock requirements-bootstrap.lock pyproject.toml scripts/set_up.py
-	@$(PYTHON) scripts/set_up.py
+$(READY): requirements-up.lock requirements-bootstrap.lock pyproject.toml scripts/set_up.py
+	@$(PYTHON) scripts/set_up.py requirements-up.lock
 	@touch $@
 
-$(WEB_INSTALLED): web/package-lock.json web/package.json | $(INSTALLED)
+$(INSTALLED): requirements.lock requirements-bootstrap.lock pyproject.toml scripts/set_up.py
+	@$(PYTHON) scripts/set_up.py requirements.lock
+	@touch $(READY) $@
+
+$(WEB_INSTALLED): web/package-lock.json web/package.json | $(READY)
 	@$(PYTHON) scripts/timed.py "Installing the page's packages" web $(BIN)/npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 

@@ -1,4 +1,7 @@
-"""Makes .venv with everything in the locks. Run by `make`; needs nothing but Python, of any version, to say more."""
+"""Makes .venv with everything in a lock: `python scripts/set_up.py LOCK`.
+
+Run by `make`; needs nothing but Python, of any version, to say more.
+"""
 
 import os
 import shutil
@@ -14,7 +17,7 @@ PYTHON = os.path.join(BIN, "python")
 UV = os.path.join(BIN, "uv")
 
 
-def main() -> None:
+def main(lock: str) -> None:
     if sys.version_info < (3, 11):
         stop(
             "Groundswell needs Python 3.11 or newer; %s is %s." % (sys.executable, sys.version.split()[0]),
@@ -29,12 +32,11 @@ def main() -> None:
         )
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     run("Installing the installer", pip + ["-r", "requirements-bootstrap.lock"])
-    packages = count("requirements.lock")
     uv = [UV, "pip", "install", "--quiet", "--python", PYTHON]
-    label = "Installing the %d locked packages" % packages
+    label = "Installing the %d packages of %s" % (count(lock), lock)
     # pip knows index settings that uv does not read, so it gets the second try.
-    if not attempt(label, uv + ["--require-hashes", "-r", "requirements.lock"]):
-        run("%s with pip" % label, pip + ["-r", "requirements.lock"])
+    if not attempt(label, uv + ["--require-hashes", "-r", lock]):
+        run("%s with pip" % label, pip + ["-r", lock])
     run("Installing Groundswell itself", uv + ["--no-deps", "--no-build-isolation", "--editable", "."])
 
 
@@ -80,4 +82,4 @@ def stop(what: str, remedy: str) -> "NoReturn":
     sys.exit("%s\n%s" % (what, remedy))
 
 
-main()
+main(sys.argv[1])
