@@ -22,10 +22,19 @@ _MEMORY = re.compile(r"Max Memory Used: (\d+) MB")
 
 
 class AwsAccount:
-    """One account in one region, through the credentials of this process."""
+    """One account in one region, through the credentials of this process.
+
+    Raises:
+        CloudUnavailable: the package that asks is not installed.
+    """
 
     def __init__(self, region: str) -> None:
-        import boto3
+        try:
+            import boto3
+        except ImportError as error:
+            raise CloudUnavailable(
+                "the package boto3, which asks AWS, is not installed. Run `make set-up`, or install groundswell[aws]."
+            ) from error
 
         self._region = region
         self._session: Any = boto3.Session(region_name=region)

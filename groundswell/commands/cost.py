@@ -54,8 +54,8 @@ def cost(
     typer.echo(costs.estimate(chosen))
     if actual is False:
         return
-    if not actual and not costs.can_ask(chosen):
-        typer.echo("\nWhat was really spent: there are no AWS credentials here to ask with.")
+    if not actual and (why := costs.why_not_ask(chosen)) is not None:
+        typer.echo(f"\nWhat was really spent: {why}")
         return
     typer.echo("")
     try:

@@ -23,8 +23,13 @@ def resolve(reference: str) -> str:
     Raises:
         ValueError: it cannot be read; a sentence that says why, without the secret.
     """
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
+    try:
+        import boto3
+        from botocore.exceptions import BotoCoreError, ClientError
+    except ImportError as error:
+        raise ValueError(
+            f"{reference} cannot be read without the package boto3. Install groundswell[aws], or set the secret itself."
+        ) from error
 
     make_client: Any = boto3.client  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     secret, parameter = _SECRET.fullmatch(reference), _PARAMETER.fullmatch(reference)

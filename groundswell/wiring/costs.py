@@ -11,7 +11,7 @@ from deployment.right_sizing import advise
 from groundswell.adapters.aws_account import AwsAccount
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.configuration.schema import schema_path
-from groundswell.errors import ConfigError
+from groundswell.errors import CloudUnavailable, ConfigError
 from groundswell.settings_model import CostsSettings
 
 DAYS = 7
@@ -36,9 +36,13 @@ def estimate(chosen: Knobs) -> str:
     return f"{report.render_estimate(chosen, costs.estimate(chosen))}\n{report.render_connections(chosen)}"
 
 
-def can_ask(chosen: Knobs) -> bool:
-    """Whether there are AWS credentials on this machine."""
-    return AwsAccount(chosen.region).has_credentials()
+def why_not_ask(chosen: Knobs) -> str | None:
+    """Why this machine cannot ask AWS; None if it can try. Asks nobody but this machine."""
+    try:
+        has_credentials = AwsAccount(chosen.region).has_credentials()
+    except CloudUnavailable as error:
+        return error.detail
+    return None if has_credentials else "there are no AWS credentials here to ask with."
 
 
 def actual(chosen: Knobs) -> str:

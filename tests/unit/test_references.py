@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 
 import boto3
@@ -58,3 +59,10 @@ def test_json_that_is_no_rds_secret_is_refused_without_being_quoted(text: str) -
     (problem,) = caught.value.problems
     assert "RDS secret" in problem
     assert PASSWORD not in problem
+
+
+def test_without_the_package_that_asks_a_reference_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/gs/qdrant-key"
+    with pytest.raises(ConfigError, match=r"QDRANT_API_KEY.*Install groundswell\[aws\]"):
+        load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": "postgresql://u@h/d", "GROUNDSWELL_QDRANT_API_KEY": arn})
