@@ -45,6 +45,9 @@ class Pool(AsyncConnectionPool[Connection]):
 ANSWER_MARGIN_S = 1.0
 """What the far end gets beyond its statement timeout to say that it has cancelled a statement."""
 
+READING_S = 0.25
+"""What is left to read an answer after its time has passed."""
+
 RECONNECT_GIVE_UP_S = 5.0
 """How long the pool retries a lost connection unasked; after that, the next caller starts a new attempt."""
 
@@ -162,8 +165,17 @@ def _hung_up_after(borrowed: Connection, limit_s: float) -> Generator[None]:
 
     Cancelling the waiting task instead would not do: the library then asks the server to cancel the statement, and
     waits for its answer.
+
+    An event loop that was held up runs its timers before it looks at what has arrived meanwhile. So a limit that has
+    passed is not enough: the loop gets time to read an answer that may have been there all along.
     """
-    timer = asyncio.get_running_loop().call_later(limit_s, _hang_up, borrowed)
+    loop = asyncio.get_running_loop()
+
+    def passed() -> None:
+        nonlocal timer
+        timer = loop.call_later(READING_S, _hang_up, borrowed)
+
+    timer = loop.call_later(limit_s, passed)
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import parse_qs, urlsplit
@@ -168,6 +169,23 @@ def test_callers_that_gave_up_keep_nobody_out_once_the_server_is_back(database_u
                 await asyncio.sleep(0.05)
 
     behind_a_proxy(database_url, scenario)
+
+
+def test_a_loop_that_was_held_up_reads_the_answer_before_it_judges_the_server(database_url: str) -> None:
+    async def scenario() -> None:
+        pool = await open_pool(
+            database_url, size=1, wait_s=0.2, statement_timeout_s=1, answer_limit_s=0.2, application_name="test"
+        )
+        try:
+            async with connection(pool) as borrowed:
+                asked = asyncio.create_task(borrowed.execute("SELECT 1"))
+                await asyncio.sleep(0)
+                time.sleep(0.5)  # noqa: ASYNC251  what holds the loop up is the subject
+                await asked
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
 
 
 def test_a_long_statement_is_cancelled_by_the_server_and_named(database_url: str) -> None:
