@@ -13,10 +13,13 @@ BEHIND_AFTER_S: Final = 60.0
 """A source whose event time is this far in the past is catching up."""
 FORGOTTEN_AFTER_S: Final = 86_400.0
 """A silent source stops counting as missing after this long, where another one is live."""
-HEALTHY_STATES: Final = frozenset({"ok", "live", "running", "ready", "idle", "ended", "off"})
+HEALTHY_STATES: Final = frozenset(
+    {"ok", "live", "running", "ready", "idle", "ended", "off", "starting", "connecting", "catching-up"}
+)
 """What a component says of itself when nothing is wrong with it.
 
-`ended`: a recording was played to its end; `off`: switched off on purpose.
+`ended`: a recording was played to its end; `off`: switched off on purpose. A relay on its way to live does its work:
+how far behind its source is, the source says.
 """
 SILENT_AFTER_S: Final = 30.0
 """Components report every few seconds; one that has not for this long is not running."""
