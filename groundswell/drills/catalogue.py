@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from groundswell.drills import (
+    archive,
     clock_skew,
     connections_exhausted,
     database_down,
     database_full,
     deploy_order,
+    disk_full,
     embeddings_broken,
     garbage,
     kill,
@@ -22,9 +24,11 @@ from groundswell.drills.harness.running import Drill
 DRILLS: tuple[Drill, ...] = (
     socket_drop.DRILL,
     kill.DRILL,
+    archive.DRILL,
     outage.DRILL,
     database_down.DRILL,
     database_full.DRILL,
+    disk_full.DRILL,
     connections_exhausted.DRILL,
     vectors_down.DRILL,
     embeddings_broken.DRILL,

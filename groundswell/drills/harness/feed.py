@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+
+import msgspec
 
 from groundswell.adapters.simulator import SimulatorServer, Truth, World, WorldConfig, truth
 from groundswell.adapters.system_clock import SystemClock
@@ -17,23 +19,36 @@ REACH_S = 600.0
 
 
 class Feed:
-    """A world that began `PAST_S` ago and runs with the clock until `end`. Its servers tell one story."""
+    """A world that began `PAST_S` ago and runs with the clock until `end`. Its servers tell one story.
 
-    def __init__(self, *, posts_per_second: float, garbage_share: float, seed: int, retention_s: float = 7200) -> None:
-        self._clock = SystemClock()
+    Args:
+        age_s: how far that clock is behind the real one.
+        world: laid over the settings of the world, by their names.
+    """
+
+    def __init__(
+        self,
+        *,
+        posts_per_second: float,
+        garbage_share: float,
+        seed: int,
+        retention_s: float = 7200,
+        age_s: float = 0,
+        world: Mapping[str, float] | None = None,
+    ) -> None:
+        self._clock = SystemClock(skew=f"{-int(age_s)}")
         self._ended_at: Micros | None = None
         self.began_at: Micros = (self._clock.now() // MICROS_PER_SECOND - PAST_S) * MICROS_PER_SECOND
-        self.world = World(
-            WorldConfig(
-                seed=seed,
-                began_at=self.began_at,
-                posts_per_second=posts_per_second,
-                daily_rhythm=False,
-                garbage_share=garbage_share,
-                surge_every_s=20,
-                spam_every=3,
-            )
+        config = WorldConfig(
+            seed=seed,
+            began_at=self.began_at,
+            posts_per_second=posts_per_second,
+            daily_rhythm=False,
+            garbage_share=garbage_share,
+            surge_every_s=20,
+            spam_every=3,
         )
+        self.world = World(msgspec.structs.replace(config, **(world or {})))
         self._retention_s = retention_s
         self.hosts: list[SimulatorServer] = []
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import psycopg
 
@@ -18,8 +19,15 @@ _EXAMPLES = 5
 _FOREVER: Micros = 2**62
 
 
-async def reconcile(url: str, feed: Feed) -> Reconciliation:
+StoredPost: TypeAlias = tuple[str, str, str, Micros, tuple[str, ...]]
+"""Id, author, revision, event time, entities."""
+
+
+async def reconcile(url: str, feed: Feed, archived: Sequence[StoredPost] = ()) -> Reconciliation:
     """Compare everything. The platform must be at rest, and the world ended.
+
+    Args:
+        archived: the posts of the archive that may be shown.
 
     A gap that was not backfilled excuses the absence of what happened inside it, and of nothing else.
     """
@@ -35,7 +43,10 @@ async def reconcile(url: str, feed: Feed) -> Reconciliation:
     ]
     whole = await feed.truth()
     expected = await feed.truth(unseen) if unseen else whole
-    stored = {row[0]: (row[1], row[2], from_datetime(row[3]), tuple(row[4])) for row in posts}
+    everywhere: list[StoredPost] = [(*row[:3], from_datetime(row[3]), tuple(row[4])) for row in posts]
+    everywhere += archived
+    stored = {row[0]: row[1:] for row in everywhere}
+    twice = sorted(key for key, n in Counter(row[0] for row in everywhere).items() if n > 1)
     stands = {key: (p.author, p.rev, p.event_time, p.entities) for key, p in expected.posts.items()}
     missing = sorted(stands.keys() - stored.keys())
     unexpected = sorted(stored.keys() - stands.keys())
@@ -43,6 +54,7 @@ async def reconcile(url: str, feed: Feed) -> Reconciliation:
     wrong = _wrong_counts(expected, counts, totals)
     examples = [
         *(f"missing: {key}" for key in missing),
+        *(f"twice: {key}" for key in twice),
         *(f"unexpected: {key}" for key in unexpected),
         *(f"differs: {key} is {stored[key]}, should be {stands[key]}" for key in differing),
         *wrong,
@@ -52,6 +64,8 @@ async def reconcile(url: str, feed: Feed) -> Reconciliation:
         stored=len(stored),
         absent_in_gaps=len(whole.posts.keys() - stands.keys()),
         missing=len(missing),
+        twice=len(twice),
+        archived=len(archived),
         unexpected=len(unexpected),
         differing=len(differing),
         wrong_counts=len(wrong),

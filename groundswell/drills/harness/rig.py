@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
-import socket
-import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +15,18 @@ import psutil
 import psycopg
 
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
-from groundswell.adapters.migrations import migrate
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
-from groundswell.adapters.simulator import WATCH_NAMES
 from groundswell.core.posts import Micros
+from groundswell.drills.harness.archive import archived_posts
 from groundswell.drills.harness.feed import Feed
 from groundswell.drills.harness.oracle import reconcile
 from groundswell.drills.harness.prober import Prober
 from groundswell.drills.harness.services import Service
-from groundswell.drills.harness.small_disk import SmallDiskUnavailable, small_disk
 from groundswell.drills.harness.verdict import Check, Reconciliation, Recovery
 
 START_LIMIT_S = 90.0
 RECOVERY_LIMIT_S = 60.0
 POLL_S = 0.05
-
-DRILL_POSTGRES: Mapping[str, str] = {"shared_buffers": "64MB", "fsync": "off"}
-"""Drills kill processes, not machines: durability on a power cut is the one thing they cannot test."""
 
 
 class Setup(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +34,10 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
 
     posts_per_second: float = 60
     garbage_share: float = 0.002
+    world: Mapping[str, float] = {}
+    """Laid over the usual settings of the simulated world."""
+    age_s: float = 0
+    """How long ago the stream happens: its clock, and all its times."""
     hosts: int = 1
     """Servers that tell the same stream."""
     retention_s: float = 7200
@@ -55,6 +50,10 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """Laid over the server's usual settings."""
     data_dir_mb: int | None = None
     """Puts the database on a file system of its own, of this size."""
+    services_dir_mb: int | None = None
+    """Does the same with what the services keep on disk: the spool, and files on their way to the archive."""
+    archive: bool = False
+    """Whether there is an archive, in a directory."""
     environment: Mapping[str, str] = {}
     relay: Mapping[str, str] = {}
     api: Mapping[str, str] = {}
@@ -89,6 +88,9 @@ class Rig:
         self.api: Service
         self.api_url: str
         self.services: list[Service] = []
+        self.commands: list[Service] = []
+        """Commands that were run beside the services; those that still run are killed in the end."""
+        self.command_environment: Mapping[str, str] = {}
         self.prober: Prober
         self._probing: asyncio.Task[None] | None = None
 
@@ -104,6 +106,13 @@ class Rig:
         await self.api.start(**more)
         if wait:
             await self.start_probing_when_ready()
+
+    async def run(self, name: str, *arguments: str, **more: str) -> Service:
+        """Start `groundswell ARGUMENTS` beside the services, with `more` variables."""
+        command = Service(name, folder=self.folder, arguments=arguments, environment=self.command_environment)
+        self.commands.append(command)
+        await command.start(**more)
+        return command
 
     def probe(self) -> None:
         """Begin to ask the API, if that has not begun yet."""
@@ -171,6 +180,16 @@ class Rig:
         rows = await self.ask("SELECT count(*) FROM gaps")
         return rows[0][0] if rows else 0
 
+    @property
+    def archive_dir(self) -> Path:
+        """Where the archive is, in drills that have one."""
+        return self.folder / "archive"
+
+    @property
+    def services_dir(self) -> Path:
+        """What the services keep on disk."""
+        return self.folder / "services"
+
     async def pause(self, seconds: float) -> None:
         """Let a fault last."""
         await asyncio.sleep(seconds)
@@ -230,7 +249,7 @@ class Rig:
         """SIGKILL of the whole server."""
         family = self.postgres_processes()
         for process in family:
-            _signal(process, signal.SIGKILL)
+            send_signal(process, signal.SIGKILL)
         await asyncio.to_thread(psutil.wait_procs, family, 10)
         await self.postgres.stop()
 
@@ -257,7 +276,8 @@ class Rig:
             if service.alive:
                 code = await service.stop()
                 self.check(f"{service.name} stops when it is told to", code == 0, f"exit code {code}", promised="0")
-        self.reconciliation = await reconcile(self.database_url, self.feed)
+        archived = await archived_posts(self) if self.setup.archive else ()
+        self.reconciliation = await reconcile(self.database_url, self.feed, archived)
 
     async def stop_probing(self) -> None:
         probing, self._probing = self._probing, None
@@ -284,134 +304,8 @@ class Rig:
             self._probing.result()
 
 
-@asynccontextmanager
-async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: int, keep: bool) -> AsyncGenerator[Rig]:
-    """A rig in a scratch directory: everything is started as `setup` says, and everything is stopped in the end.
-
-    Raises:
-        DrillSkipped: this machine cannot hold what the drill needs.
-    """
-    folder = _scratch_folder()
-    rig = Rig(setup, folder, say=say, full=full, seed=seed)
-    try:
-        async with AsyncExitStack() as stack:
-            say("starting Postgres")
-            data_dir = await _data_dir(rig, stack)
-            rig.postgres = EmbeddedPostgres(data_dir, tuning={**DRILL_POSTGRES, **setup.postgres})
-            rig.database_url = await rig.postgres.start()
-            stack.push_async_callback(_take_down, rig)
-            if setup.migrated:
-                await migrate(rig.database_url)
-            qdrant_url = None
-            if setup.vectors:
-                say("starting the vector engine")
-                rig.engine = EmbeddedQdrant(folder / "qdrant")
-                qdrant_url = await rig.engine.start()
-                stack.push_async_callback(rig.engine.stop)
-            rig.feed = Feed(
-                posts_per_second=setup.posts_per_second,
-                garbage_share=setup.garbage_share,
-                seed=seed,
-                retention_s=setup.retention_s,
-            )
-            await rig.feed.open(stack, setup.hosts)
-            _prepare_services(rig, qdrant_url)
-            stack.push_async_callback(_end_services, rig)
-            if "relay" in setup.starts:
-                say("starting the relay")
-                await rig.start_relay()
-            if "api" in setup.starts:
-                say("starting the API")
-                await rig.start_api()
-            if set(setup.starts) >= {"relay", "api"}:
-                await rig.until(rig.as_of_now(), "the platform is up and has caught up", limit_s=START_LIMIT_S)
-                say("the platform is up and has caught up")
-            yield rig
-    finally:
-        if not keep:
-            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-
-def _scratch_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="groundswell-drill-"))
-    folder.chmod(0o755)  # run by root, the database is another user
-    return folder
-
-
-async def _data_dir(rig: Rig, stack: AsyncExitStack) -> Path:
-    data_dir = rig.folder / "data"
-    if rig.setup.data_dir_mb is None:
-        return data_dir
-    try:
-        return await stack.enter_async_context(small_disk(data_dir, rig.setup.data_dir_mb))
-    except SmallDiskUnavailable as reason:
-        raise DrillSkipped(str(reason)) from reason
-
-
-def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
-    names = rig.folder / "names.txt"
-    names.write_text("\n".join(WATCH_NAMES), "utf-8")
-    port = _free_port()
-    rig.api_url = f"http://127.0.0.1:{port}"
-    rig.prober = Prober(rig.api_url)
-    shared = {
-        "GROUNDSWELL_DATABASE_URL": rig.database_url,
-        "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if qdrant_url else "none",
-        "GROUNDSWELL_LOG_FORMAT": "json",
-        "GROUNDSWELL_DATA_DIR": str(rig.folder / "services"),
-        **({"GROUNDSWELL_QDRANT_URL": qdrant_url} if qdrant_url else {}),
-        **rig.setup.environment,
-    }
-    rig.relay = Service(
-        "relay",
-        folder=rig.folder,
-        arguments=("relay",),
-        environment={
-            **shared,
-            "GROUNDSWELL_SOURCE": "jetstream",
-            "GROUNDSWELL_JETSTREAM_HOSTS": rig.feed.urls,
-            "GROUNDSWELL_WATCH_LIST": str(names),
-            "GROUNDSWELL_BATCH_MAX_POSTS": "100",
-            "GROUNDSWELL_MOMENTUM_INTERVAL_S": "1",
-            **rig.setup.relay,
-        },
-    )
-    rig.api = Service(
-        "api",
-        folder=rig.folder,
-        arguments=("api",),
-        environment={
-            **shared,
-            "GROUNDSWELL_API_PORT": str(port),
-            "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0",
-            **rig.setup.api,
-        },
-    )
-    rig.services = [rig.relay, rig.api]
-
-
-async def _end_services(rig: Rig) -> None:
-    await rig.stop_probing()
-    for service in rig.services:
-        if service.alive:
-            service.thaw()
-            await service.kill()
-
-
-async def _take_down(rig: Rig) -> None:
-    for process in rig.postgres_processes():
-        _signal(process, signal.SIGCONT)
-    await rig.postgres.stop()
-
-
-def _signal(process: psutil.Process, number: int) -> None:
+def send_signal(process: psutil.Process, number: int) -> None:
     try:
         os.kill(process.pid, number)
     except ProcessLookupError:
         return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

@@ -8,7 +8,8 @@ from typing import TypeAlias
 import msgspec
 
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.drills.harness.rig import DrillFailed, DrillSkipped, Rig, Setup, set_up
+from groundswell.drills.harness.rig import DrillFailed, DrillSkipped, Rig, Setup
+from groundswell.drills.harness.set_up import set_up
 from groundswell.drills.harness.verdict import Check, Verdict, standard_checks
 from groundswell.errors import GroundswellError
 

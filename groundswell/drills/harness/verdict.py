@@ -59,6 +59,10 @@ class Reconciliation(msgspec.Struct, frozen=True):
     """Counts by entity, author or minute that are not those of the truth."""
     gaps: int
     gaps_open: int
+    twice: int = 0
+    """Posts that are stored in two places: in Postgres and in the archive, or in two files."""
+    archived: int = 0
+    """Of those stored, how many are in the archive."""
     examples: tuple[str, ...] = ()
     """The first few of what is wrong."""
 
@@ -89,12 +93,14 @@ def standard_checks(
         explained = f"{r.stored} of {r.delivered}" + (
             f", {r.absent_in_gaps} absent inside gaps" if r.absent_in_gaps else ""
         )
+        explained += f", {r.archived} of them archived" if r.archived else ""
+        explained += f", {r.twice} twice" if r.twice else ""
         checks += [
             Check(
                 "posts stored exactly once",
                 "all that was delivered, or inside a gap",
                 explained + (f", {r.missing} missing" if r.missing else ""),
-                r.missing == 0 and r.delivered > 0,
+                r.missing == 0 and r.twice == 0 and r.delivered > 0,
             ),
             Check("posts that should not be there", "0", str(r.unexpected), r.unexpected == 0),
             Check("posts that differ from the truth", "0", str(r.differing), r.differing == 0),

@@ -1,0 +1,156 @@
+"""Puts a rig together in a scratch directory, and takes it down again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres
+from groundswell.adapters.migrations import migrate
+from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
+from groundswell.adapters.simulator import WATCH_NAMES
+from groundswell.drills.harness.feed import Feed
+from groundswell.drills.harness.prober import Prober
+from groundswell.drills.harness.rig import START_LIMIT_S, DrillSkipped, Rig, Setup, send_signal
+from groundswell.drills.harness.services import Service
+from groundswell.drills.harness.small_disk import SmallDiskUnavailable, small_disk
+
+DRILL_POSTGRES: Mapping[str, str] = {"shared_buffers": "64MB", "fsync": "off"}
+"""Drills kill processes, not machines: durability on a power cut is the one thing they cannot test."""
+
+
+@asynccontextmanager
+async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: int, keep: bool) -> AsyncGenerator[Rig]:
+    """A rig in a scratch directory: everything is started as `setup` says, and everything is stopped in the end.
+
+    Raises:
+        DrillSkipped: this machine cannot hold what the drill needs.
+    """
+    folder = _scratch_folder()
+    rig = Rig(setup, folder, say=say, full=full, seed=seed)
+    try:
+        async with AsyncExitStack() as stack:
+            say("starting Postgres")
+            data_dir = await _folder(stack, folder / "data", setup.data_dir_mb)
+            await _folder(stack, rig.services_dir, setup.services_dir_mb)
+            rig.postgres = EmbeddedPostgres(data_dir, tuning={**DRILL_POSTGRES, **setup.postgres})
+            rig.database_url = await rig.postgres.start()
+            stack.push_async_callback(_take_down, rig)
+            if setup.migrated:
+                await migrate(rig.database_url)
+            qdrant_url = None
+            if setup.vectors:
+                say("starting the vector engine")
+                rig.engine = EmbeddedQdrant(folder / "qdrant")
+                qdrant_url = await rig.engine.start()
+                stack.push_async_callback(rig.engine.stop)
+            rig.feed = Feed(
+                posts_per_second=setup.posts_per_second,
+                garbage_share=setup.garbage_share,
+                seed=seed,
+                retention_s=setup.retention_s,
+                age_s=setup.age_s,
+                world=setup.world,
+            )
+            await rig.feed.open(stack, setup.hosts)
+            _prepare_services(rig, qdrant_url)
+            stack.push_async_callback(_end_services, rig)
+            if "relay" in setup.starts:
+                say("starting the relay")
+                await rig.start_relay()
+            if "api" in setup.starts:
+                say("starting the API")
+                await rig.start_api()
+            if set(setup.starts) >= {"relay", "api"}:
+                await rig.until(rig.as_of_now(), "the platform is up and has caught up", limit_s=START_LIMIT_S)
+                say("the platform is up and has caught up")
+            yield rig
+    finally:
+        if not keep:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _scratch_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="groundswell-drill-"))
+    folder.chmod(0o755)  # run by root, the database is another user
+    return folder
+
+
+async def _folder(stack: AsyncExitStack, folder: Path, size_mb: int | None) -> Path:
+    """`folder`, on a file system of its own where it has a size."""
+    if size_mb is None:
+        return folder
+    try:
+        return await stack.enter_async_context(small_disk(folder, size_mb))
+    except SmallDiskUnavailable as reason:
+        raise DrillSkipped(str(reason)) from reason
+
+
+def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
+    names = rig.folder / "names.txt"
+    names.write_text("\n".join(WATCH_NAMES), "utf-8")
+    port = _free_port()
+    rig.api_url = f"http://127.0.0.1:{port}"
+    rig.prober = Prober(rig.api_url)
+    shared = {
+        "GROUNDSWELL_DATABASE_URL": rig.database_url,
+        "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if qdrant_url else "none",
+        "GROUNDSWELL_LOG_FORMAT": "json",
+        "GROUNDSWELL_DATA_DIR": str(rig.services_dir),
+        **({"GROUNDSWELL_ARCHIVE": str(rig.archive_dir)} if rig.setup.archive else {}),
+        **({"GROUNDSWELL_QDRANT_URL": qdrant_url} if qdrant_url else {}),
+        **rig.setup.environment,
+    }
+    rig.command_environment = shared
+    rig.relay = Service(
+        "relay",
+        folder=rig.folder,
+        arguments=("relay",),
+        environment={
+            **shared,
+            "GROUNDSWELL_SOURCE": "jetstream",
+            "GROUNDSWELL_JETSTREAM_HOSTS": rig.feed.urls,
+            "GROUNDSWELL_WATCH_LIST": str(names),
+            "GROUNDSWELL_BATCH_MAX_POSTS": "100",
+            "GROUNDSWELL_MOMENTUM_INTERVAL_S": "1",
+            **rig.setup.relay,
+        },
+    )
+    rig.api = Service(
+        "api",
+        folder=rig.folder,
+        arguments=("api",),
+        environment={
+            **shared,
+            "GROUNDSWELL_API_PORT": str(port),
+            "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0",
+            **rig.setup.api,
+        },
+    )
+    rig.services = [rig.relay, rig.api]
+
+
+async def _end_services(rig: Rig) -> None:
+    await rig.stop_probing()
+    for service in (*rig.services, *rig.commands):
+        if service.alive:
+            service.thaw()
+            await service.kill()
+
+
+async def _take_down(rig: Rig) -> None:
+    for process in rig.postgres_processes():
+        send_signal(process, signal.SIGCONT)
+    await rig.postgres.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
