@@ -361,7 +361,13 @@ class StatsAnswer(Answer):
 class SourceCondition(Answer):
     source: str
     state: Literal["live", "catching-up", "stale", "disconnected", "stopped"]
-    age_s: Annotated[float | None, Field(description="Seconds since anything of it was stored.")]
+    age_s: Annotated[
+        float | None,
+        Field(description="Seconds since anything of it was stored, be it that it was watched and said nothing."),
+    ]
+    last_frame_at: Annotated[
+        Time | None, Field(description="When its last frame was received. Null: not since its relay was started.")
+    ]
     lag_s: Annotated[float | None, Field(description="Seconds that its event time is behind the present.")]
     covered_until: Time | None
     gap: Annotated[Gap | None, Field(description="The open one.")]

@@ -20,14 +20,22 @@ if TYPE_CHECKING:
     from groundswell.drills.harness.verdict import Verdict
 
 NameArgument = Annotated[str, typer.Argument(help="The drill to run, `all` of them, or `list` for what there is.")]
+AT_ONCE_SHORT = 3
+"""Short drills mostly wait: so many of them fill two cores."""
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on standard output.")]
 
 
 @explained
-def drill(
+def drill(  # noqa: PLR0917 -- flags, all by name
     name: NameArgument = "list",
     short: Annotated[bool, typer.Option("--short", help="The quick form: fewer rounds of the same faults.")] = False,
     seed: Annotated[int, typer.Option(help="Another seed breaks things at other moments, in another stream.")] = 7,
+    at_once: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=8, help="How many run side by side.", show_default=f"{AT_ONCE_SHORT} with --short, else 1"
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the scratch directory, with the services' logs.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -55,9 +63,15 @@ def drill(
         names = ", ".join(drill.name for drill in DRILLS)
         raise InvalidRequest(f"There is no drill {name!r}. There are: {names}, and all.")
     console = Console(stderr=True, highlight=False)
-    verdicts: list[Verdict] = []
-    for number, one in enumerate(chosen, start=1):
-        verdicts.append(_run(one, console, f"{number} of {len(chosen)}", full=not short, seed=seed, keep=keep))
+    places = min(at_once or (AT_ONCE_SHORT if short else 1), len(chosen))
+    if places > 1:
+        flags = [f"--seed={seed}", *["--short"] * short, *["--keep"] * keep]
+        verdicts = _run_side_by_side(chosen, console, places, flags)
+    else:
+        verdicts = [
+            _run(one, console, f"{number} of {len(chosen)}", full=not short, seed=seed, keep=keep)
+            for number, one in enumerate(chosen, start=1)
+        ]
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(verdicts), indent=2).decode() + "\n")
     elif len(verdicts) > 1:
@@ -75,11 +89,23 @@ def _run(drill: Drill, console: Console, place: str, *, full: bool, seed: int, k
         console.print(f"  [dim]{text}[/]", markup=True)
 
     verdict = asyncio.run(run_drill(drill, say=say, full=full, seed=seed, keep=keep))
+    _show(verdict, console)
+    return verdict
+
+
+def _run_side_by_side(drills: Sequence[Drill], console: Console, at_once: int, flags: Sequence[str]) -> list[Verdict]:
+    from groundswell.drills.harness.side_by_side import run_side_by_side
+
+    console.print(f"{len(drills)} drills, {at_once} at once. Each says what it found when it is done.")
+    names = [drill.name for drill in drills]
+    return asyncio.run(run_side_by_side(names, flags=flags, at_once=at_once, done=lambda found: _show(found, console)))
+
+
+def _show(verdict: Verdict, console: Console) -> None:
     console.print(verdict_table(verdict))
     for line in _remarks(verdict):
         console.print(f"  {line}", markup=False)
     console.print()
-    return verdict
 
 
 def verdict_table(verdict: Verdict) -> Table:

@@ -45,6 +45,7 @@ async def _die_at(rig: Rig, point: CrashPoint, time: int) -> None:
     rig.say(f"the relay dies at {point.value}, the {time}. time that it gets there")
     await rig.relay.kill()
     await rig.start_relay(GROUNDSWELL_CRASH_POINT=f"{point.value}@{time}")
+    rig.relay.doom()
     away = point is not CrashPoint.RELAY_AFTER_COMMIT
     if away:
         await rig.until(lambda: _connected(rig), "the relay reads its source")
@@ -61,11 +62,11 @@ async def _die_at(rig: Rig, point: CrashPoint, time: int) -> None:
 
 
 async def _connected(rig: Rig) -> bool:
-    return rig.relay.said(" connected to ")
+    return rig.relay.said(" connected to ") or not rig.relay.alive
 
 
 async def _spooled(rig: Rig) -> bool:
-    return any(_size(path) for path in rig.services_dir.glob("spool/*/*.seg"))
+    return any(_size(path) for path in rig.services_dir.glob("spool/*/*.seg")) or not rig.relay.alive
 
 
 def _size(path: Path) -> int:

@@ -214,7 +214,8 @@ class Relay:
                 if isinstance(event, Frame):
                     started = monotonic()
                     latest = self._tracker.covered_until or self._covered_until
-                    decoded = clamp_event_time(decode(event.raw), self._store_now(), latest)
+                    self.state.last_frame_at = now = self._store_now()
+                    decoded = clamp_event_time(decode(event.raw), now, latest)
                     if decoded.event_time is not None:
                         self._resumed(self._tracker.frame(decoded.event_time))
                     full = add(decoded, started)
@@ -326,6 +327,7 @@ class Relay:
             "why": state.why if state.storing else self._why_delayed(),
             "source": self._source.name,
             "endpoint": state.endpoint,
+            "last_frame_at": None if state.last_frame_at is None else rfc3339(state.last_frame_at),
             "frames": state.frames_total,
             "created": state.created_total,
             "duplicates": state.duplicates_total,

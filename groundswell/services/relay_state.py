@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from groundswell.core.posts import Micros
+
 RelayPhase: TypeAlias = Literal[
     "starting", "connecting", "catching-up", "live", "disconnected", "failed", "ended", "stopped"
 ]
@@ -23,6 +25,8 @@ class RelayState(msgspec.Struct):
     """False while what was read waits for the store."""
     spool_full: str | None = None
     """Why the spool takes nothing more, while it does not: the source is left unread."""
+    last_frame_at: Micros | None = None
+    """When the last frame was received, by the store's clock: a quiet source sends none and is well."""
     frames_total: int = 0
     created_total: int = 0
     updated_total: int = 0

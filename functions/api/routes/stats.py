@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -64,26 +65,29 @@ async def read_status(request: Request, api: Given) -> Response:
     status, now = await api.condition.status(), await api.condition.now()
     body = {
         "version": api.version,
-        "sources": [_source_json(source) for source in status.sources],
+        "sources": [_source_json(source, status.components) for source in status.sources],
         "components": [_component_json(component) for component in status.components],
         "degraded": sorted(status.degraded),
     }
     return json_answer(request, body, as_of=now)
 
 
-def _source_json(source: SourceStatus) -> dict[str, Any]:
+def _source_json(source: SourceStatus, components: Sequence[ComponentStatus]) -> dict[str, Any]:
+    told = (_detail(component) for component in components)
+    frames = [detail.get("last_frame_at") for detail in told if detail.get("source") == source.source]
     return {
         "source": source.source,
         "state": source.state,
         "age_s": source.age_s,
         "lag_s": source.lag_s,
+        "last_frame_at": next((frame for frame in frames if isinstance(frame, str)), None),
         "covered_until": None if source.covered_until is None else rfc3339(source.covered_until),
         "gap": None if source.gap is None else gap_json(source.gap),
     }
 
 
 def _component_json(component: ComponentStatus) -> dict[str, Any]:
-    detail = msgspec.json.decode(component.detail, type=dict[str, Any])
+    detail = _detail(component)
     why = detail.get("why")
     return {
         "component": component.component,
@@ -93,3 +97,7 @@ def _component_json(component: ComponentStatus) -> dict[str, Any]:
         "updated_at": rfc3339(component.updated_at),
         "detail": detail,
     }
+
+
+def _detail(component: ComponentStatus) -> dict[str, Any]:
+    return msgspec.json.decode(component.detail, type=dict[str, Any])

@@ -85,6 +85,10 @@ class Service:
             self._process.kill()
             await self._process.wait()
 
+    def doom(self) -> None:
+        """It was told to die: that it ends by itself is no failure."""
+        self._wanted = False
+
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 
