@@ -30,6 +30,8 @@ class Pool(AsyncConnectionPool[Connection]):
     """A pool that also knows how long a transaction may take in all; see `open_pool`."""
 
     answer_limit_s: float
+    variables: str
+    """How the settings of its size and of its time limit begin, for whoever is told that one was reached."""
 
     def forget_who_gave_up(self) -> None:
         """Take callers that have timed out, or were cancelled, out of the queue.
@@ -71,6 +73,7 @@ async def open_pool(
     application_name: str,
     answer_limit_s: float | None = None,
     max_waiting: int = 0,
+    variables: str = "GROUNDSWELL_DATABASE",
 ) -> Pool:
     """Open a pool of at most `size` connections. Returns at once, even while Postgres is down.
 
@@ -117,6 +120,7 @@ async def open_pool(
         name=application_name,
         open=False,
     )
+    pool.variables = variables
     pool.answer_limit_s = answer_limit_s or statement_timeout_s + ANSWER_MARGIN_S
     await pool.open(wait=False)
     return pool
@@ -150,7 +154,7 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
     except psycopg.errors.QueryCanceled as error:
         raise QueryTimeout(
             "A statement ran past its time limit and was cancelled; nothing was changed. "
-            "Narrow the request, or raise GROUNDSWELL_DATABASE_STATEMENT_TIMEOUT_S."
+            f"Narrow the request, or raise {pool.variables}_STATEMENT_TIMEOUT_S."
         ) from error
     except _UNAVAILABLE as error:
         raise StoreUnavailable(
@@ -199,7 +203,7 @@ def _held(pool: Pool) -> str:
     if open_now >= pool.max_size and not stats.get("connections_errors", 0):
         return (
             f"all {pool.max_size} are in use. Retry shortly; if it persists, raise "
-            "GROUNDSWELL_DATABASE_POOL_SIZE or look for slow queries."
+            f"{pool.variables}_POOL_SIZE or look for slow queries."
         )
     return f"{open_now} of {pool.max_size} are open. Check that Postgres runs and can be reached."
 

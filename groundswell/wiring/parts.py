@@ -114,6 +114,7 @@ async def agents_pool(stack: AsyncExitStack, settings: ApiSettings | EmbeddedSet
         statement_timeout_s=settings.agents_statement_timeout_s,
         application_name="groundswell agents",
         max_waiting=settings.agents_pool_size * WAITING_FOR_EACH_CONNECTION,
+        variables="GROUNDSWELL_AGENTS",
     )
     stack.push_async_callback(pool.close)
     return pool
