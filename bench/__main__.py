@@ -6,7 +6,19 @@ import argparse
 import subprocess
 import sys
 
-BENCHES = ("startup", "api", "embeddings", "vectors", "ingest", "spool", "broadcast", "momentum")
+BENCHES = (
+    "startup",
+    "api",
+    "pressure",
+    "embeddings",
+    "vectors",
+    "ingest",
+    "spool",
+    "broadcast",
+    "momentum",
+    "drills",
+    "soak",
+)
 
 
 def main() -> int:

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import suppress
 
-import httpx
 import psutil
-from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
 
+from groundswell.drills.harness.churn import churn
 from groundswell.drills.harness.rig import Rig, Setup
 from groundswell.drills.harness.running import Drill
 
@@ -24,7 +20,7 @@ MAX_MOMENTUM = 20_000
 
 async def course(rig: Rig) -> None:
     seconds = FULL_S if rig.full else SHORT_S
-    churning = asyncio.create_task(_churn(rig))
+    churning = asyncio.create_task(churn(rig.api_url))
     try:
         rig.say(f"warming up for {WARM_UP_S:g} s, with clients that come and go")
         await rig.pause(WARM_UP_S * (4 if rig.full else 1))
@@ -51,24 +47,6 @@ async def course(rig: Rig) -> None:
     )
     rig.check("clients that left are forgotten", clients.endswith((" 0", " 0.0")), clients, promised="0 held")
     await rig.recover("the soak")
-
-
-async def _churn(rig: Rig) -> None:
-    """Ever new clients, each with ever new topics and paths."""
-    number = 0
-    async with httpx.AsyncClient(base_url=rig.api_url, timeout=20, trust_env=False) as client:
-        while True:
-            number += 1
-            with suppress(httpx.TransportError, WebSocketException, OSError, TimeoutError):
-                await client.get(
-                    f"/v1/search?q=word{number}+coffee&limit=1", headers={"X-Forwarded-For": f"10.0.{number % 250}.1"}
-                )
-                await client.get(f"/v1/momentum/hashtag/nobody{number}?window=15m")
-                async with connect(f"{rig.api_url.replace('http', 'ws')}/v1/ws", proxy=None, close_timeout=1) as socket:
-                    topics = [f"posts?entity=hashtag:none{number}", "momentum"]
-                    await socket.send(json.dumps({"action": "subscribe", "topics": topics}))
-                    await asyncio.wait_for(socket.recv(), 10)
-            await asyncio.sleep(0.02)
 
 
 DRILL = Drill(
