@@ -112,7 +112,7 @@ class JetstreamSource:
                     max_queue=QUEUE_FRAMES,
                 )
             except Exception as error:
-                raise self._explained(error, endpoint, index) from error
+                raise self._judged(error, endpoint, index) from error
             self._refusing.clear()
             try:
                 yield JetstreamConnection(websocket, endpoint, self._decompressor, self._max_frame_bytes)
@@ -133,14 +133,14 @@ class JetstreamSource:
         given = f"{host.query}&" if host.query else ""
         return urlunsplit(host._replace(query=given + urlencode(query)))
 
-    def _explained(self, error: Exception, endpoint: str, index: int) -> Exception:
-        """The library's exception in the words of `core.session`. One host's refusal is final only if all refuse."""
-        explained = _translated(error, endpoint)
-        if isinstance(verdict(explained), Fatal):
+    def _judged(self, error: Exception, endpoint: str, index: int) -> Exception:
+        """One host's refusal is final only if all refuse."""
+        reason = explained(error, endpoint)
+        if isinstance(verdict(reason), Fatal):
             self._refusing.add(index)
             if len(self._refusing) < len(self._hosts):
-                return ConnectionLost(f"{explained}; trying another host")
-        return explained
+                return ConnectionLost(f"{reason}; trying another host")
+        return reason
 
 
 class JetstreamConnection:
@@ -163,7 +163,7 @@ class JetstreamConnection:
         try:
             raw = await self._websocket.recv(decode=False)
         except ConnectionClosed as error:
-            raise ConnectionLost(_why_closed(error)) from error
+            raise ConnectionLost(why_closed(error)) from error
         if self._decompressor is not None and raw.startswith(_ZSTD_MAGIC):
             return decompress(self._decompressor, raw, self._max_frame_bytes)
         return raw
@@ -173,7 +173,7 @@ class JetstreamConnection:
             answered = await self._websocket.ping()
             await answered
         except ConnectionClosed as error:
-            raise ConnectionLost(_why_closed(error)) from error
+            raise ConnectionLost(why_closed(error)) from error
 
 
 def decompress(decompressor: zstandard.ZstdDecompressor, raw: bytes, limit: int) -> bytes:
@@ -212,7 +212,8 @@ def _parsed(host: str) -> SplitResult:
     return parts if parts.path.strip("/") else parts._replace(path="/subscribe")
 
 
-def _translated(error: Exception, endpoint: str) -> Exception:
+def explained(error: Exception, endpoint: str) -> Exception:
+    """What `connect` of the library raised, in the words of `core.session`."""
     if isinstance(error, (InvalidStatus, InvalidProxyStatus)):
         which = endpoint if isinstance(error, InvalidStatus) else f"the proxy before {endpoint}"
         return Refused(error.response.status_code, which)
@@ -227,7 +228,8 @@ def _translated(error: Exception, endpoint: str) -> Exception:
     return error
 
 
-def _why_closed(error: ConnectionClosed) -> str:
+def why_closed(error: ConnectionClosed) -> str:
+    """The end of a WebSocket, as a sentence."""
     if error.rcvd is None and error.sent is not None and error.sent.code == CloseCode.MESSAGE_TOO_BIG:
         return f"the host sent a frame beyond every limit ({error.sent.reason})"
     if error.rcvd is None:

@@ -176,7 +176,9 @@ def clamp_event_time(decoded: Decoded, now: Micros, latest: Micros | None) -> De
     if at is None or is_plausible(at, now):
         return decoded
     back = now if latest is None else latest
-    return msgspec.structs.replace(decoded, event_time=back, cursor=back)
+    # A cursor that counts frames instead of telling time is right whatever the time says.
+    cursor = back if decoded.cursor == at else decoded.cursor
+    return msgspec.structs.replace(decoded, event_time=back, cursor=cursor)
 
 
 def peek_time(raw: bytes) -> Micros | None:

@@ -28,7 +28,7 @@ from groundswell.ports.spool import Spool
 from groundswell.ports.storing import Batch, GapCause, GapCloses, GapOpens, PostStore, ResumePoint
 from groundswell.ports.time import Clock
 from groundswell.services.relay_state import RelayState
-from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Session
+from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Missed, Session
 from groundswell.services.writing import StoreBehind, Writer, after, later
 
 log = logging.getLogger(__name__)
@@ -228,6 +228,8 @@ class Relay:
                     await self._flush()
                 elif isinstance(event, Connected):
                     self._connected(event)
+                elif isinstance(event, Missed):
+                    await self._missed(event)
                 elif isinstance(event, Lost):
                     await self._lost(event)
                 else:
@@ -281,6 +283,23 @@ class Relay:
             "%s lost (%s): %s; next try in %.1f s", self._source.name, event.cause, event.detail, event.retry_in_s
         )
         await self._open_gap(event.cause, event.detail)
+
+    async def _missed(self, event: Missed) -> None:
+        """A hole in what a connection brings is a gap between its neighbours, though the connection stands."""
+        await self._flush()
+        closing, watched_until = self._closing, self._tracker.covered_until
+        self._tracker.lost()
+        if closing is not None and watched_until is not None:
+            # What was re-sent up to here has come. The hole must not be closed with it.
+            self._closing = None
+            self._gap_open = False
+            await self._writer.put(GapCloses(min(closing.at, watched_until), closing.backfilled))
+        self._metrics.inc("sequence_gaps_total", label=self._source.name)
+        log.warning("%s: %s, and will not", self._source.name, event.detail)
+        await self._open_gap("sequence", event.detail)
+        self._connected_at = self._store_now()
+        self._tracker.connected(now=self._connected_at, resumed_from=None)
+        self.state.phase = "catching-up"
 
     async def _open_gap(self, cause: GapCause, detail: str) -> None:
         if self._covered_until is not None and not self._gap_open and not self._recording:

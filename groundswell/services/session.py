@@ -20,7 +20,7 @@ from groundswell.core.session import (
     verdict,
 )
 from groundswell.errors import SourceFailed
-from groundswell.ports.sources import Connection, Source, SourceEnded
+from groundswell.ports.sources import Connection, FramesMissed, Source, SourceEnded
 from groundswell.ports.storing import GapCause
 from groundswell.ports.time import Clock
 
@@ -50,6 +50,12 @@ class Idle(msgspec.Struct, frozen=True):
     seconds: float
 
 
+class Missed(msgspec.Struct, frozen=True):
+    """Something that was sent between the frame before and the next one never came. The connection goes on."""
+
+    detail: str
+
+
 class Lost(msgspec.Struct, frozen=True):
     """The connection ended, or could not be opened; the next attempt starts in `retry_in_s`. May repeat."""
 
@@ -62,7 +68,7 @@ class Ended(msgspec.Struct, frozen=True):
     """A finite source has given all it has. Nothing follows."""
 
 
-SessionEvent: TypeAlias = Connected | Frame | Idle | Lost | Ended
+SessionEvent: TypeAlias = Connected | Frame | Idle | Missed | Lost | Ended
 
 
 class _Stalled(Exception):
@@ -84,7 +90,7 @@ class _Inbox:
     """
 
     def __init__(self) -> None:
-        self._items: deque[bytes | Connected | Idle] = deque()
+        self._items: deque[bytes | Connected | Idle | Missed] = deque()
         self._bytes = 0
         self._consumer: asyncio.Future[None] | None = None
         self._producer: asyncio.Future[None] | None = None
@@ -108,9 +114,11 @@ class _Inbox:
             finally:
                 self._producer = None
 
-    def put(self, event: Connected | Idle) -> None:
+    def put(self, event: Connected | Idle | Missed) -> None:
         if isinstance(event, Idle) and self._items and isinstance(self._items[-1], Idle):
             self._items.pop()
+        if isinstance(event, Missed):
+            self.received += 1  # the silence before it was none
         self._items.append(event)
         self.wake()
 
@@ -124,7 +132,7 @@ class _Inbox:
         if self._consumer is not None and not self._consumer.done():
             self._consumer.set_result(None)
 
-    def take(self) -> bytes | Connected | Idle | None:
+    def take(self) -> bytes | Connected | Idle | Missed | None:
         if not self._items:
             return None
         item = self._items.popleft()
@@ -139,7 +147,7 @@ class _Inbox:
             self._producer.set_result(None)
         return item
 
-    def rest(self) -> Iterator[Frame | Connected | Idle]:
+    def rest(self) -> Iterator[Frame | Connected | Idle | Missed]:
         while (item := self.take()) is not None:
             yield Frame(item) if isinstance(item, bytes) else item
 
@@ -195,7 +203,7 @@ class Session:
     async def events(self, stop: asyncio.Event) -> AsyncGenerator[SessionEvent]:
         """Connect, and reconnect, until `stop` is set or a finite source ends.
 
-        Per connection: `Connected`, then `Frame`s and `Idle`s in order of arrival, then `Lost` or `Ended`. All that
+        Per connection: `Connected`, then `Frame`s, `Idle`s and `Missed`s in order, then `Lost` or `Ended`. All that
         was read before a loss comes before its `Lost`. A consumer that does not ask for more stops the socket after
         a bounded read-ahead. Once `stop` is set the socket is closed and the iteration ends; what was read ahead is
         then still yielded if the source could not send it again. Leave early only through `contextlib.aclosing`.
@@ -287,7 +295,10 @@ class Session:
             watchdog.add_done_callback(lambda task: task.cancelled() or inbox.finish(_end_of(task)))
             try:
                 while True:
-                    await inbox.put_frame(await connection.receive())
+                    try:
+                        await inbox.put_frame(await connection.receive())
+                    except FramesMissed as missed:
+                        inbox.put(Missed(str(missed)))
             finally:
                 await _cancel(watchdog)
 

@@ -84,6 +84,7 @@ class SimulatorServer:
         self._hold_at_end = hold_at_end
         self._encoded = EncodedWorld(world, cache_seconds=cache_seconds)
         self._timetable = timetable
+        self._connections = 0
         self._origin = clock.now()
         self._ends_at: Micros | None = None
         self._server: Server | None = None
@@ -157,16 +158,11 @@ class SimulatorServer:
         return None
 
     async def _handle(self, websocket: ServerConnection) -> None:
-        request = websocket.request
-        assert request is not None, "admitted by its request"
-        query = parse_qs(urlsplit(request.path).query)
-        cursor = int(query["cursor"][0]) if "cursor" in query else None
-        span = Span(len(self.spans) + 1, cursor, self._start(cursor))
-        self.spans.append(span)
-        link = Link(span.connection, websocket)
+        self._connections += 1
+        link = Link(self._connections, websocket)
         self.faults.attach(link)
         closed = asyncio.create_task(websocket.wait_closed())
-        sending = asyncio.create_task(self._send(link, span, Wanted(query.get("wantedCollections", []))))
+        sending = asyncio.create_task(self._speak(link))
         try:
             await asyncio.wait({sending, closed}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and not sending.cancelled():
@@ -180,6 +176,16 @@ class SimulatorServer:
             sending.cancel()
             closed.cancel()
             await asyncio.gather(sending, closed, return_exceptions=True)
+
+    async def _speak(self, link: Link) -> None:
+        """Send one reader what they asked for."""
+        request = link.websocket.request
+        assert request is not None, "admitted by its request"
+        query = parse_qs(urlsplit(request.path).query)
+        cursor = int(query["cursor"][0]) if "cursor" in query else None
+        span = Span(link.number, cursor, self._start(cursor))
+        self.spans.append(span)
+        await self._send(link, span, Wanted(query.get("wantedCollections", [])))
 
     def _start(self, cursor: Micros | None) -> Micros:
         if cursor is not None:
@@ -217,7 +223,7 @@ class SimulatorServer:
         if self.faults.shaping:
             wires = self.faults.shape(wires)
         if self.faults.bytes_per_s is None and link.frames_until_flap is None:
-            await _write(link, wires)
+            await write(link, wires)
             return
         for wire in wires:
             await self.faults.flowing()
@@ -226,13 +232,13 @@ class SimulatorServer:
                     link.cut(mid_frame=True, reset=False)
                     await link.websocket.wait_closed()
                 link.frames_until_flap -= 1
-            await _write(link, (wire,))
+            await write(link, (wire,))
             rate = self.faults.bytes_per_s
             if rate is not None:
                 await self._clock.sleep(len(wire) / rate)
 
 
-async def _write(link: Link, wires: Sequence[bytes]) -> None:
+async def write(link: Link, wires: Sequence[bytes]) -> None:
     """Write encoded frames straight to the transport: the library's own `send` would encode each for each reader.
 
     Raises:
