@@ -18,6 +18,7 @@ from groundswell.configuration.references import is_reference, resolve
 from groundswell.configuration.schema import EMBEDDED, PREFIX, Variable, variables
 from groundswell.configuration.secret import Secret
 from groundswell.configuration.values import Value, parse_value, placeholder_in
+from groundswell.core.sealed_keys import parse_feed_key, parse_wallet_key
 from groundswell.errors import ConfigError
 from groundswell.settings_model import (
     SETTINGS,
@@ -44,6 +45,7 @@ __all__ = [
     "load",
     "origin_of",
     "read_environment",
+    "secrets_of",
 ]
 
 ENV_FILE = ".env"
@@ -83,6 +85,12 @@ def read_environment(folder: Path | None = None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({error}). Mend it or move it away."]) from error
     return {**parse_env_file(text, str(path)), **os.environ}
+
+
+def secrets_of(chosen: Settings) -> tuple[Secret, ...]:
+    """Every secret in it: what a log must never show."""
+    values = (getattr(chosen, name) for name in chosen.__struct_fields__)
+    return tuple(value for value in values if isinstance(value, Secret))
 
 
 def foreign_environment() -> dict[str, str]:
@@ -142,9 +150,39 @@ def _parse_all(service: str, given: Mapping[str, str]) -> tuple[dict[str, Value]
             )
         if isinstance(value, Path) and variable.exists == "file" and not value.is_file():
             problems.append(f"{variable.name}: there is no file {value}. Correct the path, or leave it empty.")
+    problems += _sealed_feed(service, values)
     if values.get("GROUNDSWELL_ENVIRONMENT") in {"staging", "production"}:
         problems += _outside_development(service, values)
     return values, problems
+
+
+def _sealed_feed(service: str, values: Mapping[str, Value]) -> list[str]:
+    """What is wrong with the keys of a sealed feed, and what is missing, where one is watched."""
+    if values.get("GROUNDSWELL_SOURCE") != "sealed" or service not in {"relay", EMBEDDED}:
+        return []
+    needed = ("GROUNDSWELL_SEALED_URL", "GROUNDSWELL_SEALED_WALLET_KEY", "GROUNDSWELL_SEALED_FEED_KEY")
+    built_in = values.get("GROUNDSWELL_ENVIRONMENT") == "development" and all(
+        name in values and values[name] is None for name in needed
+    )
+    problems: list[str] = []
+    for name in needed:
+        value = values.get(name)
+        if name in values and value is None and not built_in:
+            examples = next(variable.examples for variable in variables() if variable.name == name)
+            problems.append(
+                f"{name}: is not set, but GROUNDSWELL_SOURCE is sealed. Set it, for example to {examples[0]}."
+            )
+        if isinstance(value, Secret):
+            try:
+                if name == "GROUNDSWELL_SEALED_FEED_KEY":
+                    parse_feed_key(value.reveal())
+                elif values.get("GROUNDSWELL_SEALED_WALLET_KIND") == "secp256k1":
+                    parse_wallet_key(value.reveal(), "secp256k1")
+                else:
+                    parse_wallet_key(value.reveal(), "ed25519")
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+    return problems
 
 
 def _contradictions(service: str, values: Mapping[str, Value]) -> list[str]:

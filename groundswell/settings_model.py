@@ -77,12 +77,25 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     reembed_posts_per_s: float
     """Most posts a second that are embedded anew after a better model came or the chain was changed; 0 leaves
     them as they are."""
-    source: Literal["simulator", "jetstream", "replay"]
-    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    source: Literal["simulator", "jetstream", "sealed", "replay"]
+    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, a sealed feed, or a
+    recording."""
     jetstream_hosts: tuple[str, ...]
     """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
     jetstream_collections: tuple[str, ...]
     """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts."""
+    sealed_url: str | None
+    """Address of the sealed feed when the source is `sealed`: what is below it is in docs/sealed.md. Empty,
+    with no keys given: the built-in simulator serves one, in development only."""
+    sealed_wallet_kind: Literal["ed25519", "secp256k1"]
+    """Which kind of wallet the sealed feed knows us by: `ed25519` (as Solana's), or `secp256k1` with EIP-191
+    signatures (as Ethereum's)."""
+    sealed_wallet_key: Secret | None
+    """Private key of that wallet as hex, base58 or base64: 32 bytes, for `ed25519` also the 64 that wallets
+    export. Use a wallet that holds nothing."""
+    sealed_feed_key: Secret | None
+    """Key that opens what the sealed feed hands out, as hex, base58 or base64: 32 bytes, given by whoever
+    runs the feed."""
     replay_file: Path | None
     """Recording to play when the source is `replay`: one frame a line, plain, gzip (`.gz`) or zstd
     (`.zst`)."""
@@ -210,8 +223,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     embedding_memory_mb: int
     """Most memory in megabytes that the process of an embedding model takes on the processor. The static
     model needs none of it."""
-    source: Literal["simulator", "jetstream", "replay"]
-    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    source: Literal["simulator", "jetstream", "sealed", "replay"]
+    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, a sealed feed, or a
+    recording."""
     archive: str | None
     """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
     everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
@@ -432,12 +446,25 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     reembed_posts_per_s: float
     """Most posts a second that are embedded anew after a better model came or the chain was changed; 0 leaves
     them as they are."""
-    source: Literal["simulator", "jetstream", "replay"]
-    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, or a recording."""
+    source: Literal["simulator", "jetstream", "sealed", "replay"]
+    """The stream to watch: the built-in simulator, Bluesky's live Jetstream, a sealed feed, or a
+    recording."""
     jetstream_hosts: tuple[str, ...]
     """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
     jetstream_collections: tuple[str, ...]
     """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts."""
+    sealed_url: str | None
+    """Address of the sealed feed when the source is `sealed`: what is below it is in docs/sealed.md. Empty,
+    with no keys given: the built-in simulator serves one, in development only."""
+    sealed_wallet_kind: Literal["ed25519", "secp256k1"]
+    """Which kind of wallet the sealed feed knows us by: `ed25519` (as Solana's), or `secp256k1` with EIP-191
+    signatures (as Ethereum's)."""
+    sealed_wallet_key: Secret | None
+    """Private key of that wallet as hex, base58 or base64: 32 bytes, for `ed25519` also the 64 that wallets
+    export. Use a wallet that holds nothing."""
+    sealed_feed_key: Secret | None
+    """Key that opens what the sealed feed hands out, as hex, base58 or base64: 32 bytes, given by whoever
+    runs the feed."""
     replay_file: Path | None
     """Recording to play when the source is `replay`: one frame a line, plain, gzip (`.gz`) or zstd
     (`.zst`)."""

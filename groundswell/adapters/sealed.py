@@ -66,7 +66,7 @@ class SealedSource:
         round_s: how often missing frames are asked for.
     """
 
-    quiet_after_s = None
+    quiet_after_s: float | None = None
     """A feed answers pings with how far it has come, so silence is told from loss without a watchdog."""
 
     def __init__(

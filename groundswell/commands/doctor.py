@@ -244,6 +244,8 @@ async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
         if size == 0:
             return [Finding("Source", "broken", f"{chosen.replay_file} is empty", "Choose another recording.")]
         return [Finding("Source", "ok", f"recording {chosen.replay_file}, {size / 1e6:.1f} MB")]
+    if chosen.source == "sealed":
+        return [await _check_sealed(chosen)]
     findings = await asyncio.gather(*(_reach_source(url) for url in chosen.jetstream_hosts))
     reached = [finding for finding in findings if finding.state == "ok"]
     # Hosts are tried in turn, so one is enough; the others are still worth knowing.
@@ -251,6 +253,21 @@ async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
         msgspec.structs.replace(finding, state="note") if finding.state == "broken" and reached else finding
         for finding in findings
     ]
+
+
+async def _check_sealed(chosen: settings.EmbeddedSettings) -> Finding:
+    """The wallet is let in, and what the feed sends opens."""
+    from groundswell.wiring import chores
+
+    if chosen.sealed_url is None:
+        return Finding("Source", "ok", "a sealed feed of the simulator, built in")
+    try:
+        replays = await chores.reach_sealed_feed(chosen)
+    except GroundswellError as error:
+        remedy = "Check GROUNDSWELL_SEALED_URL and the keys, with whoever runs the feed. docs/sealed.md says more."
+        return Finding("Source", "broken", error.detail, remedy)
+    more = "and sends again what was missed" if replays else "and cannot send again what was missed: that stays a gap"
+    return Finding("Source", "ok", f"{chosen.sealed_url} lets the wallet in, what it sends opens, {more}")
 
 
 async def _reach_source(url: str) -> Finding:

@@ -16,14 +16,14 @@ import typer
 
 from groundswell import crash_points, settings
 from groundswell.commands.console import explained, make_progress, run_until_stopped
-from groundswell.configuration.secret import Secret
 from groundswell.errors import ConfigError
-from groundswell.observability import LogFormat, configure_logging
+from groundswell.observability import configure_logging
 
 
 class SourceName(StrEnum):
     simulator = "simulator"
     jetstream = "jetstream"
+    sealed = "sealed"
     replay = "replay"
 
 
@@ -69,6 +69,7 @@ def up(  # noqa: PLR0917 -- flags, all by name
     Examples:
       groundswell up                                     # a simulated feed with planted surges
       groundswell up --source jetstream                  # Bluesky, live
+      groundswell up --source sealed                     # an encrypted feed behind a wallet: the simulator's, or yours
       groundswell up --file monday.jsonl.zst --speed 60  # a recording, a minute a second
       groundswell up --port 8080 --data-dir /tmp/try     # a second one beside the first
     """
@@ -124,7 +125,7 @@ def relay() -> None:
       GROUNDSWELL_DATABASE_URL=postgresql://… GROUNDSWELL_SOURCE=jetstream groundswell relay
     """
     chosen = settings.load(settings.RelaySettings)
-    _log(chosen.log_level, chosen.log_format, chosen.database_url, chosen.qdrant_api_key)
+    configure_logging(level=chosen.log_level, style=chosen.log_format, secrets=settings.secrets_of(chosen))
     crash_points.arm(chosen.crash_point)
     from groundswell.wiring.relay import run_relay
 
@@ -140,7 +141,7 @@ def api() -> None:
       GROUNDSWELL_DATABASE_URL=postgresql://… GROUNDSWELL_API_HOST=0.0.0.0 groundswell api
     """
     chosen = settings.load(settings.ApiSettings)
-    _log(chosen.log_level, chosen.log_format, chosen.database_url, chosen.qdrant_api_key)
+    configure_logging(level=chosen.log_level, style=chosen.log_format, secrets=settings.secrets_of(chosen))
     crash_points.arm(chosen.crash_point)
     _check_port_free(chosen.api_host, chosen.api_port)
     from groundswell.wiring.api import run_api
@@ -175,7 +176,7 @@ def _run_embedded(flags: Mapping[str, object | None], *, open_browser: bool) -> 
     except ConfigError as error:
         given = {name for name, value in flags.items() if value is not None}
         raise ConfigError([_name_flag(problem, given) for problem in error.problems]) from None
-    _log(chosen.log_level, chosen.log_format, chosen.database_url, chosen.qdrant_api_key)
+    configure_logging(level=chosen.log_level, style=chosen.log_format, secrets=settings.secrets_of(chosen))
     crash_points.arm(chosen.crash_point)
     _check_port_free(chosen.api_host, chosen.api_port)
     progress = make_progress(
@@ -199,10 +200,6 @@ def _name_flag(problem: str, given: set[str]) -> str:
     """Say the flag where the value came from a flag."""
     name, colon, rest = problem.partition(":")
     return f"{_FLAGS[name]}{colon}{rest}" if name in given else problem
-
-
-def _log(level: str, style: LogFormat, *secrets: Secret | None) -> None:
-    configure_logging(level=level, style=style, secrets=secrets)
 
 
 def _check_port_free(host: str, port: int) -> None:

@@ -26,6 +26,8 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.configuration.secret import Secret
 from groundswell.core.embedding_chain import Hardware
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.session import Fatal, verdict
+from groundswell.errors import ConfigError, SourceFailed
 from groundswell.ports.vectors import Embedder
 from groundswell.services.embeddings import Attempt
 from groundswell.settings_model import EmbeddedSettings
@@ -215,6 +217,26 @@ def _reach_qdrant(url: str, api_key: Secret | None) -> str:
         raise OSError(f"it answers with HTTP {error.code}") from error
     except urllib.error.URLError as error:
         raise OSError(str(error.reason)) from error
+
+
+async def reach_sealed_feed(settings: EmbeddedSettings) -> bool:
+    """Be let in, hear the feed's first word, and leave. Answers whether it can send again what was missed.
+
+    Raises:
+        SourceFailed: what went wrong, whether or not time can change it.
+        ConfigError: the wallet's key is none.
+    """
+    from groundswell.wiring.sealed import configured_source
+
+    source = configured_source(settings, None)
+    try:
+        async with source.connect(None):
+            return source.can_replay
+    except ConfigError:
+        raise
+    except Exception as error:
+        judged = verdict(error)
+        raise SourceFailed(judged.message if isinstance(judged, Fatal) else judged.detail) from error
 
 
 async def reach_host(host: str, port: int, *, encrypted: bool) -> None:

@@ -304,6 +304,14 @@ async def open_source(
         assert file is not None, "settings refuse a replay without a file"
         speed = None if settings.replay_speed == "max" else settings.replay_speed
         return ReplaySource(file, speed=speed, extractor=_extractor(settings), name=f"replay:{file.name}"), True
+    if settings.source == "sealed":
+        try:
+            from groundswell.wiring.sealed import open_sealed_source
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                [f"GROUNDSWELL_SOURCE: sealed needs {error.name}, which is not installed. Install groundswell[sealed]."]
+            ) from error
+        return await open_sealed_source(stack, settings, extractor=_extractor, tell=tell), False
     from groundswell.adapters.jetstream import JetstreamSource
 
     if settings.source == "jetstream":
