@@ -61,9 +61,7 @@ def sealed_server(*, posts_per_second: float = 200, began_at: Micros | None = No
 def sealed_source(
     url: str, *, kind: WalletKind = "ed25519", feed_key: bytes = FEED_KEY, round_s: float = ROUND_S
 ) -> SealedSource:
-    return SealedSource(
-        url=url, wallet=wallet(kind), feed_key=feed_key, extractor=None, rng=Random(3), round_s=round_s
-    )
+    return SealedSource(url=url, wallet=wallet(kind), feed_key=feed_key, extractor=None, rng=Random(3), round_s=round_s)
 
 
 @asynccontextmanager
@@ -155,7 +153,7 @@ async def unexplained(url: str, server: SealedServer, since: Micros, until: Micr
         "SELECT (extract(epoch FROM started_at) * 1000000)::bigint,"
         " coalesce((extract(epoch FROM ended_at) * 1000000)::bigint, 9000000000000000) FROM gaps WHERE NOT backfilled",
     )
-    kept = {post_id: rev for post_id, rev in await rows(url, "SELECT id, rev FROM posts")}
+    kept = dict(await rows(url, "SELECT id, rev FROM posts"))
 
     def in_a_gap(post_id: str) -> bool:
         author = post_id.split("/")[2]

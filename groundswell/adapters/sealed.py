@@ -252,8 +252,7 @@ class SealedConnection:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 head, first = await self._hello(cursor)
         except TimeoutError as error:
-            what = "what it sends does not open with the keys that it hands out" if self._unopened else "did not begin"
-            raise ConnectionLost(f"{self.endpoint} let us in, and {what}") from error
+            raise ConnectionLost(f"{self.endpoint} let us in and did not begin") from error
         self._sequencer = self._sequencer_from(first)
         if cursor is not None and first > cursor + 1:
             self._ready.append(FramesMissed(str(Hole(cursor + 1, first - 1))))
@@ -273,8 +272,10 @@ class SealedConnection:
             frame = sealed.parse(await self._recv(), self._max_frame_bytes)
             plain = None if frame is None or frame.kind != HEAD else self._opened(frame)
             if isinstance(plain, str):
-                self._unopened += 1
-            elif plain is not None:
+                raise ConnectionLost(
+                    f"{self.endpoint} let us in, and what it sends does not open with the keys that it hands out"
+                )
+            if plain is not None:
                 said = sealed.parse_head(plain)
                 if said is not None and said.nonce == nonce and said.next is not None:
                     return said.head, said.next

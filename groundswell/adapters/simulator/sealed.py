@@ -133,6 +133,11 @@ class SealedServer(SimulatorServer):
         """The last number given by now."""
         return self._begins + await self._now_entries() - 1
 
+    @property
+    def tokens(self) -> list[str]:
+        """Of all sessions that it remembers."""
+        return list(self._sessions)
+
     def expire(self) -> None:
         """End every session now, and every connection that rests on one."""
         self._sessions.clear()
