@@ -6,8 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from groundswell.adapters.simulator.sealed import SealedServer
+from tests.integration.test_relay import wipe
 from tests.sealed_world import (
     rows,
     running_relay,
@@ -88,3 +91,153 @@ def test_a_hole_is_a_gap_with_its_cause_and_its_numbers(database_url: str) -> No
     )
     assert found
     assert all("did not come" in detail and lasted for detail, lasted in found)
+
+
+async def fed(url: str, server: SealedServer, frames: int) -> None:
+    """Wait until so many more frames are stored."""
+    goal = await stored_cursor(url) + frames
+
+    async def there() -> bool:
+        return await stored_cursor(url) >= goal
+
+    await until(there, f"{frames} more frames are stored")
+
+
+def test_a_hole_while_catching_up_is_a_gap_of_its_own(database_url: str) -> None:
+    """The outage around it is made good; the hole in it must not be closed along with that."""
+
+    async def main() -> tuple[Sequence[str], Sequence[tuple[str, bool]]]:
+        async with sealed_server() as server:
+            async with running_relay(database_url, sealed_source(server.url)):
+                await fed(database_url, server, 50)
+            await asyncio.sleep(1)  # the outage: two hundred frames
+            server.forgotten = lambda place: place % 40 == 0
+            async with running_relay(database_url, sealed_source(server.url)) as relay:
+                ended = await settle(database_url, server, relay)
+            strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
+        return strange, await rows(database_url, "SELECT cause, backfilled FROM gaps ORDER BY id")
+
+    strange, gaps = asyncio.run(main())
+    assert not strange
+    assert gaps[0] in [("shutdown", True), ("shutdown", False)]
+    assert ("sequence", False) in gaps
+
+
+@pytest.mark.parametrize("can_replay", [True, False], ids=["sends again", "cannot send again"])
+def test_a_relay_that_was_stopped_goes_on_where_it_was_or_records_what_it_missed(
+    database_url: str, can_replay: bool
+) -> None:
+    async def main() -> tuple[Sequence[str], int]:
+        async with sealed_server(can_replay=can_replay, rotate_every=80) as server:
+            server.faults.reorder(16)
+            server.faults.duplicate(0.2)
+            for _ in range(4):
+                async with running_relay(database_url, sealed_source(server.url)):
+                    await fed(database_url, server, 40)
+            async with running_relay(database_url, sealed_source(server.url)) as relay:
+                ended = await settle(database_url, server, relay)
+            strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
+            lasting = await rows(database_url, "SELECT 1 FROM gaps WHERE NOT backfilled AND closed_at IS NOT NULL")
+            return strange, len(lasting)
+
+    strange, lasting = asyncio.run(main())
+    assert not strange
+    assert (lasting == 0) == can_replay
+
+
+def test_a_feed_that_was_started_anew_goes_on_at_greater_numbers_and_the_time_between_is_a_gap(
+    database_url: str,
+) -> None:
+    async def main() -> tuple[Sequence[str], Sequence[tuple[bool]]]:
+        async with sealed_server() as first:
+            ports = {"port": first.port, "door_port": int(first.url.rpartition(":")[2])}
+            source = sealed_source(first.url)
+            world, began = first.world, None
+            async with running_relay(database_url, source) as relay:
+                await fed(database_url, first, 50)
+                began = first.spans[0].started_at
+                await first.__aexit__(None, None, None)
+                async with sealed_server(began_at=began, **ports) as second:
+                    assert second.world.config == world.config
+                    ended = await settle(database_url, second, relay)
+                    strange = await unexplained(database_url, second, began, ended)
+        return strange, await rows(database_url, "SELECT backfilled FROM gaps WHERE cause = 'disconnect'")
+
+    strange, gaps = asyncio.run(main())
+    assert not strange
+    assert gaps == [(False,)]
+
+
+def test_numbers_that_go_back_are_read_on_with_a_gap(database_url: str) -> None:
+    """A feed that breaks the rule and counts from the beginning again: nothing hangs, nothing is passed off as seen."""
+
+    async def main() -> tuple[Sequence[str], str]:
+        async with sealed_server() as server:
+            async with running_relay(database_url, sealed_source(server.url)):
+                await fed(database_url, server, 50)
+            server.renumber(-1_000_000_000)
+            async with running_relay(database_url, sealed_source(server.url)) as relay:
+                resumed = await stored_posts(database_url)
+
+                async def more() -> bool:
+                    return await stored_posts(database_url) > resumed + 100 and relay.live
+
+                await until(more, "posts under the new numbers are stored")
+                ended = server.end()
+                total = await stored_posts(database_url)
+
+                async def still() -> bool:
+                    nonlocal total
+                    before, total = total, await stored_posts(database_url)
+                    await asyncio.sleep(0.3)  # longer than a batch waits
+                    return before == total
+
+                await until(still, "the last posts are stored")
+            strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
+        return strange, relay.state.phase
+
+    strange, phase = asyncio.run(main())
+    assert not strange
+    assert phase == "stopped"
+
+
+async def stored_posts(url: str) -> int:
+    return (await rows(url, "SELECT count(*) FROM posts"))[0][0]
+
+
+PLANS = st.lists(
+    st.tuples(
+        st.sampled_from([name for name in FAULTS if name not in ("nothing", "frames are sealed with another key")]),
+        st.floats(0.05, 0.4),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.mark.slow
+def test_no_plan_of_faults_loses_a_post_outside_a_gap(database_url: str) -> None:
+    """Faults of every kind in any order and overlap, on both kinds of feed, with the relay stopped on the way."""
+
+    async def live(plan: list[tuple[str, float]], *, can_replay: bool, stop_after: int) -> None:
+        async with sealed_server(can_replay=can_replay, rotate_every=100, session_s=1.5) as server:
+            steps = list(enumerate(plan))
+            while steps:
+                async with running_relay(database_url, sealed_source(server.url)):
+                    while steps:
+                        n, (name, lasts_s) = steps.pop(0)
+                        FAULTS[name](server)
+                        await asyncio.sleep(lasts_s)
+                        if n == stop_after:
+                            break
+            async with running_relay(database_url, sealed_source(server.url)) as relay:
+                ended = await settle(database_url, server, relay)
+            assert not await unexplained(database_url, server, server.spans[0].started_at, ended)
+
+    @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(PLANS, st.booleans(), st.integers(0, 3))
+    def any_plan(plan: list[tuple[str, float]], can_replay: bool, stop_after: int) -> None:
+        wipe(database_url)
+        asyncio.run(asyncio.wait_for(live(plan, can_replay=can_replay, stop_after=stop_after), 60))
+
+    any_plan()

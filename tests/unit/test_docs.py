@@ -23,7 +23,7 @@ from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.cli import app as command_line
 from groundswell.configuration.schema import variables
-from groundswell.core import jetstream
+from groundswell.core import jetstream, sealed
 from groundswell.core.fanout import TOPIC_OF
 from groundswell.core.posts import ENTITY_KINDS
 from groundswell.core.stages import STAGES
@@ -286,7 +286,7 @@ class Listener:
 # ------------------------------------------------------------------ words and numbers
 def test_every_reason_to_ignore_a_frame_is_explained() -> None:
     documented = {row[0].strip("`") for row in rows("docs/relay.md", "## Why a frame is ignored")} - {"reason"}
-    assert documented == set(jetstream.IGNORED_REASONS)
+    assert documented == {*jetstream.IGNORED_REASONS, *sealed.SEALED_IGNORED_REASONS}
 
 
 def test_every_drill_is_described() -> None:

@@ -62,7 +62,7 @@ def test_a_bare_key_is_read_rightly_or_the_ambiguity_is_named(key: bytes) -> Non
 
 
 def test_what_reads_as_two_different_keys_is_refused_and_both_are_named() -> None:
-    twofold = "2" * 42 + "A"
+    twofold = "9" * 42 + "A"
     assert parse_key(f"base58:{twofold}", (32,)) != parse_key(f"base64:{twofold}", (32,))
     assert refusal(twofold).startswith("can be read as base58 and base64.")
 

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -110,6 +110,8 @@ class SealedServer(SimulatorServer):
         self._challenges: dict[str, str] = {}
         self._sessions: dict[str, float] = {}
         self._readers: dict[Link, _Reader] = {}
+        self.forgotten: Callable[[int], bool] = lambda place: False
+        """Which frames it has lost for good: they are in the sequence, and are never sent."""
         self._nonces = secrets.randbits(63)
         self._door = HttpDoor(self._answer)
 
@@ -137,6 +139,11 @@ class SealedServer(SimulatorServer):
     def tokens(self) -> list[str]:
         """Of all sessions that it remembers."""
         return list(self._sessions)
+
+    def renumber(self, by: int) -> None:
+        """Give other numbers from now on, against the rules where `by` is negative, and end every connection."""
+        self._begins += by
+        self.expire()
 
     def expire(self) -> None:
         """End every session now, and every connection that rests on one."""
@@ -274,8 +281,9 @@ class SealedServer(SimulatorServer):
             if self._is_notice(position + len(wires)):
                 wires.append(self._sealed_notice(position + len(wires)))
             wires.append(self._sealed(EVENT, position + len(wires), frame))
-        if wires:
-            await self._pass_on(link, wires)
+        kept = [wire for n, wire in enumerate(wires, position) if not self.forgotten(n)]
+        if kept:
+            await self._pass_on(link, kept)
         return len(wires)
 
     async def _send_again(self, link: Link, reader: _Reader, position: int) -> None:
@@ -289,7 +297,9 @@ class SealedServer(SimulatorServer):
                     wires.append(self._sealed_notice(place))
                     place += 1
                     continue
-                frames = await self._log.read(self._events_before(place), self.now(), 1)
+                frames = (
+                    [] if self.forgotten(place) else await self._log.read(self._events_before(place), self.now(), 1)
+                )
                 wires += [self._sealed(EVENT, place, frame) for frame in frames]
                 place += 1
             await self._pass_on(link, wires)
