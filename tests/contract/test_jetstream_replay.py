@@ -1,13 +1,14 @@
-"""What every source promises, kept by the WebSocket and by the recording alike."""
+"""What every source promises, kept by the WebSockets, plain and sealed, and by the recording alike."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from random import Random
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -16,11 +17,16 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from groundswell.adapters.jetstream import JetstreamSource, decompress
 from groundswell.adapters.replay import ReplaySource
+from groundswell.adapters.sealed import SealedSource
+from groundswell.adapters.simulator import Second, WorldConfig
+from groundswell.adapters.simulator.sealed import SealedServer
 from groundswell.core.entities import EntityExtractor
 from groundswell.core.posts import MICROS_PER_SECOND, Ignored, Post
 from groundswell.core.session import ConnectionLost
 from groundswell.errors import SourceFailed
 from groundswell.ports.sources import Connection, Source, SourceEnded
+from tests.sealed_world import FEED_KEY, wallet
+from tests.simulator_clients import HandClock
 
 T0 = 1_783_175_880_000_000
 EXTRACTOR = EntityExtractor()
@@ -28,9 +34,13 @@ EXTRACTOR = EntityExtractor()
 OpenSource = Callable[[list[bytes], Path], AbstractAsyncContextManager[Source]]
 
 
+def text(n: int) -> str:
+    return f"post {n} about $BTC 日本"
+
+
 def frame(n: int) -> bytes:
     commit = {"rev": f"{n:09}", "operation": "create", "collection": "app.bsky.feed.post", "rkey": f"{n}"}
-    commit["record"] = {"text": f"post {n} about $BTC 日本"}
+    commit["record"] = {"text": text(n)}
     at = T0 + n * MICROS_PER_SECOND
     return json.dumps({"did": "did:plc:a", "time_us": at, "kind": "commit", "commit": commit}).encode()
 
@@ -55,6 +65,38 @@ async def over_websocket(tape: list[bytes], _: Path) -> AsyncGenerator[Source]:
         yield JetstreamSource(hosts=[f"ws://127.0.0.1:{port}"], extractor=EXTRACTOR, name="under test")
 
 
+class TapeWorld:
+    """A world that is nothing but a tape with a frame a second."""
+
+    config = WorldConfig(posts_per_second=1)
+
+    def __init__(self, tape: list[bytes]) -> None:
+        self._frames = {json.loads(raw)["time_us"] // MICROS_PER_SECOND: raw for raw in tape}
+
+    def second(self, second: int, *, everything: bool = False) -> Second:
+        raw = self._frames.get(second)
+        return Second([], [], [], []) if raw is None else Second([second * MICROS_PER_SECOND], [raw], ["post"], [None])
+
+    def seconds(self, since: int, until: int, *, everything: bool = False) -> Iterator[Second]:
+        return (self.second(second) for second in range(since // MICROS_PER_SECOND, until // MICROS_PER_SECOND))
+
+
+@asynccontextmanager
+async def sealed(tape: list[bytes], _: Path) -> AsyncGenerator[Source]:
+    """A sealed feed that has just come to the tape's end, for readers who begin before it."""
+    world, clock = TapeWorld(tape), HandClock(T0 + len(tape) * MICROS_PER_SECOND)
+    async with SealedServer(
+        world,  # pyright: ignore[reportArgumentType] -- all that the server asks of a world
+        clock=clock,
+        feed_key=FEED_KEY,
+        wallets=[wallet().address],
+        history_s=len(tape),
+    ) as server:
+        yield SealedSource(
+            url=server.url, wallet=wallet(), feed_key=FEED_KEY, extractor=EXTRACTOR, rng=Random(1), name="under test"
+        )
+
+
 def over_file(name: str, pack: Callable[[bytes], bytes]) -> OpenSource:
     @asynccontextmanager
     async def opened(tape: list[bytes], folder: Path) -> AsyncGenerator[Source]:
@@ -67,6 +109,7 @@ def over_file(name: str, pack: Callable[[bytes], bytes]) -> OpenSource:
 
 SOURCES = {
     "websocket": over_websocket,
+    "sealed feed": sealed,
     "plain file": over_file("tape.jsonl", lambda content: content),
     "gzip file": over_file("tape.jsonl.gz", gzip.compress),
     "zstd file": over_file("tape.jsonl.zst", lambda content: zstandard.ZstdCompressor().compress(content)),
@@ -79,11 +122,16 @@ async def receive(connection: Connection, n: int) -> list[bytes]:
     return [await connection.receive() for _ in range(n)]
 
 
+async def posts(source: Source, connection: Connection, n: int) -> list[Post]:
+    decoded = [source.decode(raw) for raw in await receive(connection, n)]
+    return [said for said in decoded if isinstance(said, Post)]
+
+
 @every_source
 def test_frames_come_complete_and_in_order(opened: OpenSource, tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(TAPE, tmp_path) as source, source.connect(None) as connection:
-            assert await receive(connection, len(TAPE)) == TAPE
+            assert [post.text for post in await posts(source, connection, len(TAPE))] == [text(n) for n in range(60)]
 
     asyncio.run(main())
 
@@ -92,9 +140,16 @@ def test_frames_come_complete_and_in_order(opened: OpenSource, tmp_path: Path) -
 def test_a_source_resumes_at_the_cursor_or_a_little_before(opened: OpenSource, tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(TAPE, tmp_path) as source:
+            async with source.connect(None) as connection:
+                cursor = (await posts(source, connection, 41))[-1].cursor
             assert source.can_replay
-            async with source.connect(T0 + 40 * MICROS_PER_SECOND) as connection:
-                assert await connection.receive() == TAPE[35]
+            async with source.connect(cursor) as connection:
+                (first,) = await posts(source, connection, 1)
+                assert cursor - 40 * MICROS_PER_SECOND <= first.cursor <= cursor
+                assert text(5) < first.text <= text(40)
+                more = await posts(source, connection, 19)
+            numbers = [int(post.text.split()[1]) for post in (first, *more)]
+            assert numbers == list(range(numbers[0], numbers[0] + 20)), "and goes on without a hole"
 
     asyncio.run(main())
 
@@ -105,7 +160,7 @@ def test_a_source_can_be_connected_to_again_and_again(opened: OpenSource, tmp_pa
         async with opened(TAPE, tmp_path) as source:
             for _ in range(3):
                 async with source.connect(None) as connection:
-                    assert await receive(connection, 2) == TAPE[:2]
+                    assert [post.text for post in await posts(source, connection, 2)] == [text(0), text(1)]
 
     asyncio.run(main())
 
@@ -114,7 +169,11 @@ def test_a_source_can_be_connected_to_again_and_again(opened: OpenSource, tmp_pa
 def test_an_open_connection_answers_pings_and_names_its_end(opened: OpenSource, tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(TAPE, tmp_path) as source, source.connect(None) as connection:
+            await receive(connection, len(TAPE))
+            reading = asyncio.create_task(connection.receive())
             await asyncio.wait_for(connection.ping(), 10)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
             assert connection.endpoint
 
     asyncio.run(main())
@@ -124,11 +183,13 @@ def test_an_open_connection_answers_pings_and_names_its_end(opened: OpenSource, 
 def test_decoding_names_the_source_and_survives_garbage(opened: OpenSource, tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(TAPE, tmp_path) as source:
-            decoded = source.decode(TAPE[7])
-            assert isinstance(decoded, Post)
-            assert (decoded.source, decoded.cursor) == ("under test", T0 + 7 * MICROS_PER_SECOND)
+            async with source.connect(None) as connection:
+                decoded = (await posts(source, connection, 8))[7]
+            assert (decoded.source, decoded.event_time) == ("under test", T0 + 7 * MICROS_PER_SECOND)
             assert decoded.entities == ("ticker:BTC",)
-            assert source.decode(b"\xff") == Ignored("malformed")
+            garbage = source.decode(b"\xff")
+            assert isinstance(garbage, Ignored)
+            assert garbage.reason.endswith("malformed")
 
     asyncio.run(main())
 

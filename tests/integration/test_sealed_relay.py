@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -111,7 +112,7 @@ def test_a_hole_while_catching_up_is_a_gap_of_its_own(database_url: str) -> None
             async with running_relay(database_url, sealed_source(server.url)):
                 await fed(database_url, server, 50)
             await asyncio.sleep(1)  # the outage: two hundred frames
-            server.forgotten = lambda place: place % 40 == 0
+            server.forget_every = 40
             async with running_relay(database_url, sealed_source(server.url)) as relay:
                 ended = await settle(database_url, server, relay)
             strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
@@ -149,16 +150,15 @@ def test_a_feed_that_was_started_anew_goes_on_at_greater_numbers_and_the_time_be
     database_url: str,
 ) -> None:
     async def main() -> tuple[Sequence[str], Sequence[tuple[bool]]]:
-        async with sealed_server() as first:
+        async with AsyncExitStack() as first_run:
+            first = await first_run.enter_async_context(sealed_server())
             ports = {"port": first.port, "door_port": int(first.url.rpartition(":")[2])}
-            source = sealed_source(first.url)
-            world, began = first.world, None
-            async with running_relay(database_url, source) as relay:
+            async with running_relay(database_url, sealed_source(first.url)) as relay:
                 await fed(database_url, first, 50)
                 began = first.spans[0].started_at
-                await first.__aexit__(None, None, None)
-                async with sealed_server(began_at=began, **ports) as second:
-                    assert second.world.config == world.config
+                await first_run.aclose()
+                async with sealed_server(began_at=first.world.config.began_at, **ports) as second:
+                    assert second.world.config == first.world.config
                     ended = await settle(database_url, second, relay)
                     strange = await unexplained(database_url, second, began, ended)
         return strange, await rows(database_url, "SELECT backfilled FROM gaps WHERE cause = 'disconnect'")

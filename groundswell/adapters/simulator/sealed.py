@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import secrets
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -110,8 +110,8 @@ class SealedServer(SimulatorServer):
         self._challenges: dict[str, str] = {}
         self._sessions: dict[str, float] = {}
         self._readers: dict[Link, _Reader] = {}
-        self.forgotten: Callable[[int], bool] = lambda place: False
-        """Which frames it has lost for good: they are in the sequence, and are never sent."""
+        self.forget_every: int | None = None
+        """Every so many frames one is lost for good: it is in the sequence, and is never sent."""
         self._nonces = secrets.randbits(63)
         self._door = HttpDoor(self._answer)
 
@@ -281,7 +281,7 @@ class SealedServer(SimulatorServer):
             if self._is_notice(position + len(wires)):
                 wires.append(self._sealed_notice(position + len(wires)))
             wires.append(self._sealed(EVENT, position + len(wires), frame))
-        kept = [wire for n, wire in enumerate(wires, position) if not self.forgotten(n)]
+        kept = [wire for n, wire in enumerate(wires, position) if not self._forgotten(n)]
         if kept:
             await self._pass_on(link, kept)
         return len(wires)
@@ -298,7 +298,7 @@ class SealedServer(SimulatorServer):
                     place += 1
                     continue
                 frames = (
-                    [] if self.forgotten(place) else await self._log.read(self._events_before(place), self.now(), 1)
+                    [] if self._forgotten(place) else await self._log.read(self._events_before(place), self.now(), 1)
                 )
                 wires += [self._sealed(EVENT, place, frame) for frame in frames]
                 place += 1
@@ -324,6 +324,9 @@ class SealedServer(SimulatorServer):
 
     def _is_notice(self, place: int) -> bool:
         return self._rotate_every is not None and (place + 1) % self._rotate_every == 0
+
+    def _forgotten(self, place: int) -> bool:
+        return self.forget_every is not None and place % self.forget_every == 0
 
     def _key_id(self, place: int) -> int:
         every = self._rotate_every
