@@ -45,11 +45,13 @@ class Stand(msgspec.Struct, frozen=True):
     space: str
     embedded_per_s: float
     """Posts that the model alone embeds in a second."""
-    indexed_per_s: float
-    """Posts that went from the outbox through the model into the engine in a second."""
+    indexed_per_s: float | None
+    """Posts that went from the outbox through the model into the engine in a second; None where none had to."""
     model_bytes: int | None
     """By how much the memory of this process grew with the model, where this system tells."""
     engine_bytes: int | None
+    database_url: str
+    qdrant_url: str
 
 
 class _NoWords(PostgresSearch):
@@ -63,8 +65,14 @@ class _NoWords(PostgresSearch):
 
 
 @asynccontextmanager
-async def search_stand(settings: EmbeddedSettings, model: str, posts: Sequence[Post]) -> AsyncGenerator[Stand, None]:
-    """Raises `EmbeddingUnavailable` where the model does not work here."""
+async def search_stand(
+    settings: EmbeddedSettings, model: str, posts: Sequence[Post], *, folder: Path | None = None
+) -> AsyncGenerator[Stand, None]:
+    """Raises `EmbeddingUnavailable` where the model does not work here.
+
+    Args:
+        folder: keeps the filled stores; those that were filled there before are taken as they are.
+    """
     async with AsyncExitStack() as stack:
         before = _resident_bytes("self")
         chain = embedding_chain(msgspec.structs.replace(settings, embedding_chain=(model,)))
@@ -74,15 +82,14 @@ async def search_stand(settings: EmbeddedSettings, model: str, posts: Sequence[P
             raise EmbeddingUnavailable(chain.why_none() or f"{model} is not there.")
         speed = await asyncio.to_thread(_speed, chain.active, [post.text for post in posts])
         after = _resident_bytes("self")
-        folder = _folder(stack)
-        pool = await _database(stack, folder, posts)
+        folder = _folder(stack) if folder is None else folder.resolve()
+        pool, url = await _database(stack, folder, posts)
         engine = await stack.enter_async_context(EmbeddedQdrant(folder / "qdrant"))
         index = QdrantIndex(engine.url)
         stack.push_async_callback(index.close)
-        started = SystemClock().monotonic()
-        await _index(
-            PostgresOutbox(pool), Indexer(PostgresOutbox(pool), index, chain.current, SystemClock(), poll_s=0.1)
-        )
+        outbox = PostgresOutbox(pool)
+        waiting, started = await outbox.depth(), SystemClock().monotonic()
+        await _index(outbox, Indexer(outbox, index, chain.current, SystemClock(), poll_s=0.1))
         seconds = SystemClock().monotonic() - started
         lexical, clock = PostgresSearch(pool), SystemClock()
         yield Stand(
@@ -93,9 +100,11 @@ async def search_stand(settings: EmbeddedSettings, model: str, posts: Sequence[P
             },
             space=chain.active.space.name,
             embedded_per_s=speed,
-            indexed_per_s=len(posts) / seconds,
+            indexed_per_s=waiting / seconds if waiting else None,
             model_bytes=None if before is None or after is None else after - before,
             engine_bytes=_resident_bytes(str(engine.pid)),
+            database_url=url,
+            qdrant_url=engine.url,
         )
 
 
@@ -125,21 +134,22 @@ def _folder(stack: AsyncExitStack) -> Path:
     return folder
 
 
-async def _database(stack: AsyncExitStack, folder: Path, posts: Sequence[Post]) -> Pool:
+async def _database(stack: AsyncExitStack, folder: Path, posts: Sequence[Post]) -> tuple[Pool, str]:
     server = EmbeddedPostgres(folder)
     url = await server.start()
     stack.push_async_callback(server.stop)
     await migrate(url)
     pool = await open_pool(url, size=4, wait_s=30, statement_timeout_s=60, application_name="groundswell bench")
     stack.push_async_callback(pool.close)
-    store = PostgresStore(pool)
-    for start in range(0, len(posts), BATCH):
-        some = posts[start : start + BATCH]
-        last = max(post.event_time for post in some)
-        await store.commit(Batch(some[0].source, some, [], last, last, last))
-    async with connection(pool) as conn:
-        await conn.execute("ANALYZE posts")
-    return pool
+    if not (await PostgresSearch(pool).horizon())[0]:
+        store = PostgresStore(pool)
+        for start in range(0, len(posts), BATCH):
+            some = posts[start : start + BATCH]
+            last = max(post.event_time for post in some)
+            await store.commit(Batch(some[0].source, some, [], last, last, last))
+        async with connection(pool) as conn:
+            await conn.execute("ANALYZE posts")
+    return pool, url
 
 
 async def _index(outbox: PostgresOutbox, indexer: Indexer) -> None:
