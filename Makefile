@@ -76,7 +76,7 @@ lock: $(INSTALLED) ## Choose package versions anew (needs the network)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 		--constraints requirements.lock requirements-bootstrap.in --output-file requirements-bootstrap.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
-		--constraints requirements.lock --extra embedded --extra fastembed pyproject.toml --output-file requirements-up.lock
+		--constraints requirements.lock --extra embedded --extra fastembed --extra sealed pyproject.toml --output-file requirements-up.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.13 \
 		--constraints requirements.lock --extra aws --extra sealed pyproject.toml --output-file relay_container/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --no-deps --python-version 3.13 \
