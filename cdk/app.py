@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from aws_cdk import App, Environment, Tags, Validations
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.assets import BuiltAssets, CodeAssets
+from cdk.assets import BuiltAssets, CodeAlone, CodeAssets
 from cdk.environment import ROOT
 from cdk.stacks import Inputs, build
 from deployment import connections, costs
@@ -21,6 +21,8 @@ from deployment.knobs import CONTEXT_FILE, DeploymentError, Knobs, load, overrid
 from deployment.report import render_connections, render_estimate
 
 SITE = ROOT / "web" / "dist"
+CODE_ALONE = "groundswell:code-alone"
+"""Key of the context with which a rehearsal leaves the packages out of the functions' zips."""
 
 
 def checked(chosen: Knobs, usage: Mapping[str, float]) -> str:
@@ -42,7 +44,7 @@ def synthesise(app: App, *, assets: CodeAssets | None = None, site: Path = SITE)
         raise DeploymentError([f"{site}: the page is not built. Run `make set-up`."])
     inputs = Inputs(
         knobs=chosen,
-        assets=assets or BuiltAssets(chosen),
+        assets=assets or (CodeAlone() if context.get(CODE_ALONE) else BuiltAssets(chosen)),
         site_folder=site,
         version=tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"],
         environment=context.get("environment") or {},

@@ -60,10 +60,12 @@ _JOB = ("groundswell", "functions/__init__.py")
 
 CONTENTS: Mapping[str, Contents] = {
     "api": Contents(
-        (*_JOB, "functions/api"), (*_DATABASE, *_SEARCH, "fastapi", "mangum", "uvicorn", "zstandard"), model=True
+        (*_JOB, "functions/api"),
+        (*_DATABASE, *_SEARCH, "duckdb", "fastapi", "mangum", "uvicorn", "zstandard"),
+        model=True,
     ),
     "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),
-    "mover": Contents((*_JOB, "functions/mover"), (*_DATABASE,)),
+    "mover": Contents((*_JOB, "functions/mover"), (*_DATABASE, "duckdb")),
     "cleanup": Contents((*_JOB, "functions/cleanup"), (*_DATABASE, "qdrant-client")),
     "costs": Contents(
         ("deployment", *_JOB, "functions/costs"), ("msgspec", "numpy", "aws-lambda-powertools[tracer]", "boto3")
@@ -91,6 +93,18 @@ class BuiltAssets:
         return aws_lambda.Code.from_asset(str(build(name, self._platform, self._python)))
 
 
+class CodeAlone:
+    """Zips of this checkout's own modules, without the packages that they import: what a rehearsal runs in short."""
+
+    def code_of(self, name: str) -> aws_lambda.Code:
+        sources = sorted(_sources(CONTENTS[name].modules))
+        target = BUILT / f"{name}-{_digest([], sources)}.zip"
+        if not target.exists():
+            BUILT.mkdir(parents=True, exist_ok=True)
+            _write_zip(target, sources)
+        return aws_lambda.Code.from_asset(str(target))
+
+
 class StubAssets:
     """One file in place of every zip, for tests of the stacks."""
 
@@ -116,10 +130,7 @@ def build(name: str, platform: str, python: str) -> Path:
     if contents.model:
         folders.append(_packages(_lock_entries(["wordllama"]), MODEL_PLATFORM, python))
     sources = sorted(_sources(contents.modules))
-    digest = hashlib.sha256(" ".join(folder.name for folder in folders).encode())
-    for inside, path in sources:
-        digest.update(f"{inside}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes() + b"\0")
-    target = BUILT / f"{name}-{digest.hexdigest()[:16]}.zip"
+    target = BUILT / f"{name}-{_digest(folders, sources)}.zip"
     entries = sorted([*sources, *(entry for folder in folders for entry in _pruned(folder))])
     unpacked = sum(path.stat().st_size for _, path in entries)
     if unpacked > MOST_UNPACKED_BYTES:
@@ -133,6 +144,14 @@ def build(name: str, platform: str, python: str) -> Path:
         _write_zip(target, entries)
     print(f"{name:8} {target.stat().st_size / 1e6:6.1f} MB, {unpacked / 1e6:6.1f} MB unpacked", file=sys.stderr)  # noqa: T201
     return target
+
+
+def _digest(folders: Sequence[Path], sources: Sequence[tuple[str, Path]]) -> str:
+    """Names a zip by everything that goes into it."""
+    digest = hashlib.sha256(" ".join(folder.name for folder in folders).encode())
+    for inside, path in sources:
+        digest.update(f"{inside}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def _write_zip(target: Path, entries: Sequence[tuple[str, Path]]) -> None:

@@ -110,7 +110,7 @@ class PlatformStack(Stack):
         )
         self.functions: dict[str, ServiceFunction] = {"migrate": migrate, "mover": self.mover, "cleanup": self.cleanup}
         # Agents, when they come, are one more function and one more job here, with `agents` as their service.
-        self.mover.grant(["s3:PutObject", "s3:GetObject"], f"{data.archive.arn}/*")
+        self.mover.grant(["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], f"{data.archive.arn}/*")
         self.mover.grant(["s3:ListBucket"], data.archive.arn)
         jobs = [
             Job(self, "MoverJob", self.mover.function, every_minutes=chosen.mover_every_minutes),
@@ -155,6 +155,7 @@ class PlatformStack(Stack):
             concurrency=chosen.sockets_concurrency, pool=chosen.sockets_pool, timeout_s=API_TIMEOUT_S,
         )  # fmt: skip
         assert self.sockets_api is not None
+        api.grant(["s3:GetObject"], f"{self._data.archive.arn}/*")
         for sender in (self.relay, sockets):
             sender.grant(["execute-api:ManageConnections"], self.sockets_api.manage_connections_arn())
         self.functions |= {"api": api, "sockets": sockets}
@@ -167,6 +168,7 @@ class PlatformStack(Stack):
         return SocketsRoutes(self, "SocketsRoutes", self._inputs.knobs, self.sockets_api, handler)
 
     def _lead_to_task(self) -> None:
+        self.relay.grant(["s3:GetObject"], f"{self._data.archive.arn}/*")
         group = ec2.SecurityGroup(self, "LinkGroup", vpc=self._data.network.vpc, description="HTTP API to the task")
         self.relay.security_group.connections.allow_from(group, ec2.Port.tcp(API_PORT), "requests")
         accept(self.relay.security_group, {"AwsSolutions-EC23": "Open to the HTTP API's link alone."})
@@ -217,6 +219,10 @@ class PlatformStack(Stack):
             "GROUNDSWELL_SOURCE": "jetstream",
             "GROUNDSWELL_DATABASE_URL": self._data.database.reference,
             "GROUNDSWELL_DATABASE_POOL_SIZE": chosen.api_pool,
+            "GROUNDSWELL_ARCHIVE": self._data.archive.location,
+            "GROUNDSWELL_HOT_DAYS": chosen.hot_days,
+            # The functions do it: the relay's task is too small for it, and may not write to the archive.
+            "GROUNDSWELL_MAINTENANCE": "scheduled",
             "GROUNDSWELL_METRICS_FORMAT": "emf",
             "GROUNDSWELL_HEARTBEAT_FILE": HEARTBEAT_FILE,
             "GROUNDSWELL_WS_MESSAGES_PER_MONTH": chosen.websocket_messages_per_month,

@@ -133,7 +133,7 @@ class _Month:
     def database(self) -> list[CostLine]:
         chosen = self.chosen
         zones = 2 if chosen.database_multi_az else 1
-        needed = self.usage["posts_per_day"] * self.usage["hot_days"] * self.usage["database_bytes_per_post"] / GIGA
+        needed = self.usage["posts_per_day"] * chosen.hot_days * self.usage["database_bytes_per_post"] / GIGA
         stored = min(max(chosen.database_storage_gb, needed * 1.5), chosen.database_storage_max_gb)
         yield_note = "the smallest class that RDS has; one zone" if zones == 1 else "a standby in a second zone"
         return [
@@ -278,7 +278,7 @@ class _Month:
         days = chosen.archive_keep_days or 365
         warm = per_day * min(days, chosen.archive_cold_after_days)
         cold = per_day * max(0, days - chosen.archive_cold_after_days)
-        files = usage["archive_files_per_day"] * 2 * DAYS / 1000
+        files = (usage["posts_per_day"] / usage["archive_file_posts"] + 1) * 2 * DAYS / 1000
         usd = (
             self.at.of("s3_gb", warm)
             + self.at.of("s3_cold_gb", cold)

@@ -191,6 +191,13 @@ class Knobs:
     qdrant_memory_mb: int = _knob("Its memory.", budget=1024, production=4096, low=512, high=30_720)
 
     # ------------------------------------------------------------------ what is kept
+    hot_days: int = _knob(
+        "Days that posts stay in Postgres and Qdrant before they move to the archive.",
+        budget=3,
+        production=14,
+        low=1,
+        high=3650,
+    )
     log_days: int = _knob(
         "Days that logs are kept.", budget=14, production=90, choices=(1, 3, 5, 7, 14, 30, 60, 90, 180, 365)
     )

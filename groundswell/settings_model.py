@@ -142,6 +142,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     archive."""
     archive_every_minutes: int
     """Minutes between two looks for posts to move."""
+    maintenance: Literal["inside", "scheduled"]
+    """Who moves old posts to the archive and cleans up: `inside`, the relay itself; `scheduled`, jobs that
+    something else runs by the clock, as on AWS."""
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""
@@ -277,6 +280,8 @@ class MoverSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_size: int
+    """Most database connections that one process holds."""
     database_pool_wait_s: float
     """Seconds that a request waits for a free database connection before it is answered with 503."""
     database_statement_timeout_s: float
@@ -311,6 +316,8 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_size: int
+    """Most database connections that one process holds."""
     database_pool_wait_s: float
     """Seconds that a request waits for a free database connection before it is answered with 503."""
     database_statement_timeout_s: float
@@ -511,6 +518,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     archive."""
     archive_every_minutes: int
     """Minutes between two looks for posts to move."""
+    maintenance: Literal["inside", "scheduled"]
+    """Who moves old posts to the archive and cleans up: `inside`, the relay itself; `scheduled`, jobs that
+    something else runs by the clock, as on AWS."""
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""

@@ -7,6 +7,7 @@ from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from cdk.nag import accept
+from cdk.parts.bucket import private_bucket
 from deployment.knobs import Knobs
 
 
@@ -15,13 +16,8 @@ class Archive(Construct):
 
     def __init__(self, scope: Construct, id: str, chosen: Knobs) -> None:
         super().__init__(scope, id)
-        self.bucket = s3.Bucket(
+        self.bucket = private_bucket(
             self,
-            "Bucket",
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
             # The bucket is never emptied by a deploy: what the mover put there exists nowhere else.
             removal_policy=RemovalPolicy.RETAIN,
             lifecycle_rules=[
@@ -41,6 +37,7 @@ class Archive(Construct):
         # Named, so that whoever reads the export's name in a policy knows what it is.
         self.arn = Stack.of(self).export_value(self.bucket.bucket_arn, name=f"{Stack.of(self).stack_name}ArchiveArn")
         self.name = Stack.of(self).export_value(self.bucket.bucket_name, name=f"{Stack.of(self).stack_name}ArchiveName")
+        self.location = f"s3://{self.name}"
         accept(
             self.bucket,
             {"AwsSolutions-S1": "Two functions read and write here; their own logs say what they did."},

@@ -150,7 +150,7 @@ class Relay(Construct):
     def grant(self, actions: list[str], *resources: str) -> None:
         """Let the task do these things to these resources."""
         self.task.add_to_task_role_policy(iam.PolicyStatement(actions=actions, resources=list(resources)))
-        accept_wildcards(self.task, "The clients of one API.", resources=resources)
+        accept_wildcards(self.task, "The clients of one API, or the objects of one bucket.", resources=resources)
 
 
 def _health_check(chosen: Knobs) -> ecs.HealthCheck:

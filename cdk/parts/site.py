@@ -8,11 +8,11 @@ from aws_cdk import Aws, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
 from aws_cdk import aws_logs as logs
-from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_deployment as s3_deployment
 from constructs import Construct
 
 from cdk.nag import accept, accept_wildcards
+from cdk.parts.bucket import private_bucket
 
 HELPER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
 DEFAULT_QUALIFIER = "hnb659fds"
@@ -36,15 +36,7 @@ class Site(Construct):
         version: str,
     ) -> None:
         super().__init__(scope, id)
-        self.bucket = s3.Bucket(
-            self,
-            "Bucket",
-            block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
-            encryption=s3.BucketEncryption.S3_MANAGED,
-            enforce_ssl=True,
-            minimum_tls_version=1.2,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
+        self.bucket = private_bucket(self, removal_policy=RemovalPolicy.DESTROY)
         api = cloudfront.BehaviorOptions(
             origin=origins.HttpOrigin(api_host, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,

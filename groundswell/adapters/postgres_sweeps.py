@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from groundswell.adapters.postgres_connections import PostgresConnections
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.sql import queries
 
@@ -27,6 +28,19 @@ class AgeSweep:
             return (await conn.execute(SQL[self.name], {"keep_s": self._keep_s, "limit": self._limit})).rowcount
 
 
+class ConnectionSweep:
+    """`ports.Sweep` over the registry of clients whose sockets API Gateway holds."""
+
+    name = "connections"
+
+    def __init__(self, registry: PostgresConnections, *, limit: int = BITE_ROWS) -> None:
+        self._registry = registry
+        self._limit = limit
+
+    async def sweep(self) -> int:
+        return await self._registry.forget_stale(self._limit)
+
+
 class PostgresVectorLedger:
     """`ports.VectorLedger` over a connection pool."""
 
@@ -37,6 +51,13 @@ class PostgresVectorLedger:
         values = {"after": after, "until": until, "limit": limit}
         async with connection(self._pool) as conn:
             return [row[0] for row in await (await conn.execute(SQL["indexed_pks"], values)).fetchall()]
+
+    async def anywhere(self) -> int:
+        """A place by chance among the posts that were put into the vector index, for a walk to begin at."""
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["anywhere"])).fetchone()
+        assert row is not None, "an aggregate has a row"
+        return int(row[0])
 
     async def ownerless(self, pks: Sequence[int]) -> Sequence[int]:
         async with connection(self._pool) as conn:

@@ -18,26 +18,48 @@ class OrphanVectors:
     """`ports.Sweep` that walks both stores side by side, and begins anew some time after it has seen all of them.
 
     Args:
+        pages: how many are compared in one bite, unless something is found to be mended before.
         rest_bites: bites that pass between the end of a walk and the next.
+        after: where the walk begins. Whoever lives for one bite begins somewhere by chance, or would see no more than
+            the first pages.
     """
 
     name = "vectors"
 
     def __init__(
-        self, index: VectorIndex, ledger: VectorLedger, *, page: int = PAGE_POINTS, rest_bites: int = 60
+        self,
+        index: VectorIndex,
+        ledger: VectorLedger,
+        *,
+        page: int = PAGE_POINTS,
+        pages: int = 1,
+        rest_bites: int = 60,
+        after: int = -1,
     ) -> None:
         self._index = index
         self._ledger = ledger
         self._page = page
         self._rest_bites = rest_bites
         self._resting = 0
-        self._after = -1
+        self._pages = pages
+        self._after = after
 
     async def sweep(self) -> int:
-        """Compare one page. Answers how many points or posts were mended; 0 also for a page in order."""
-        if self._resting:
-            self._resting -= 1
-            return 0
+        """Compare a few pages. Answers how many points or posts were mended; 0 where all was in order."""
+        ends = 0
+        for _ in range(self._pages):
+            if self._resting:
+                self._resting -= 1
+                return 0
+            if mended := await self._compare():
+                return mended
+            ends += self._after == -1
+            if ends == 2:
+                # From wherever it began to the end, and all of it once more: there is nothing else to see.
+                return 0
+        return 0
+
+    async def _compare(self) -> int:
         # Postgres first: what is indexed in between is in the index by then, whether or not Postgres has it.
         listed = await self._ledger.indexed(self._after, None, self._page)
         points = await self._index.pks(self._after, self._page)

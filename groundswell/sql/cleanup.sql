@@ -58,6 +58,10 @@ WHERE o.id = a.id AND EXISTS (SELECT 1 FROM oldest b WHERE b.post_pk = a.post_pk
 SELECT post_pk FROM post_vectors
 WHERE post_pk > %(after)s AND (%(until)s::bigint IS NULL OR post_pk <= %(until)s) ORDER BY post_pk LIMIT %(limit)s
 
+-- name: anywhere
+-- A number by chance between the first and the last post of the vector index; -1 where there is none.
+SELECT coalesce(min(post_pk) + floor(random() * (max(post_pk) - min(post_pk)))::bigint, 0) - 1 FROM post_vectors
+
 -- name: ownerless
 -- Of these points, those of which Postgres has no post and nothing in the outbox that will see to it.
 SELECT t.pk FROM unnest(%(pk)b::bigint[]) AS t (pk)

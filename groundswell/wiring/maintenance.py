@@ -14,10 +14,11 @@ from groundswell.adapters.archive_s3 import S3Archive
 from groundswell.adapters.parquet_files import ParquetFiles
 from groundswell.adapters.postgres_archive_index import PostgresArchiveIndex
 from groundswell.adapters.postgres_claims import PostgresClaims
+from groundswell.adapters.postgres_connections import PostgresConnections
 from groundswell.adapters.postgres_indexed import PostgresIndexed
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_rollup import PostgresRollup
-from groundswell.adapters.postgres_sweeps import AgeSweep, PostgresVectorLedger
+from groundswell.adapters.postgres_sweeps import AgeSweep, ConnectionSweep, PostgresVectorLedger
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.retention import FILE_ROWS
 from groundswell.errors import ArchiveUnavailable
@@ -51,8 +52,9 @@ class Maintenance(msgspec.Struct, frozen=True):
     """What keeps the stores in shape, ready to run."""
 
     mover: Mover | None
-    """None where nothing is archived."""
-    cleanup: Cleanup
+    """None where nothing is archived, or where scheduled jobs do the work."""
+    cleanup: Cleanup | None
+    """None where scheduled jobs do the work."""
     reports: Mapping[str, Report]
 
 
@@ -138,7 +140,9 @@ async def open_maintenance(
     index: VectorIndex | None,
     metrics: Metrics,
 ) -> Maintenance:
-    """Mover and cleanup on a pool of their own."""
+    """Mover and cleanup on a pool of their own; neither of them where scheduled jobs do their work."""
+    if settings.maintenance == "scheduled":
+        return Maintenance(mover=None, cleanup=None, reports={})
     clock = SystemClock(skew=settings.clock_skew)
     pool = await maintenance_pool(stack, url, wait_s=settings.database_pool_wait_s)
     archive = open_archive(settings.archive, settings.data_dir, embedded=embedded)
@@ -161,10 +165,12 @@ async def open_maintenance(
     )
 
 
-async def maintenance_pool(stack: AsyncExitStack, url: str, *, wait_s: float) -> Pool:
+async def maintenance_pool(
+    stack: AsyncExitStack, url: str, *, wait_s: float, size: int = MAINTENANCE_POOL_SIZE
+) -> Pool:
     pool = await open_pool(
         url,
-        size=MAINTENANCE_POOL_SIZE,
+        size=size,
         wait_s=wait_s,
         statement_timeout_s=STATEMENT_S,
         application_name="groundswell maintenance",
@@ -174,9 +180,16 @@ async def maintenance_pool(stack: AsyncExitStack, url: str, *, wait_s: float) ->
 
 
 def sweeps(
-    settings: RelaySettings | EmbeddedSettings | CleanupSettings, pool: Pool, index: VectorIndex | None
+    settings: RelaySettings | EmbeddedSettings | CleanupSettings,
+    pool: Pool,
+    index: VectorIndex | None,
+    *,
+    orphans: OrphanVectors | None = None,
 ) -> Sequence[Sweep]:
-    """Everything that cleanup does, in this order. What is to be swept from now on is added here."""
+    """Everything that cleanup does, in this order. What is to be swept from now on is added here.
+
+    `orphans` takes the place of the walk that compares a page in each round.
+    """
     tombstones_s = settings.tombstones_keep_days * DAY_S
     found: list[Sweep] = [
         AgeSweep(pool, "events", keep_s=settings.events_keep_hours * 3600.0),
@@ -186,6 +199,7 @@ def sweeps(
         AgeSweep(pool, "author_tombstones", keep_s=tombstones_s),
         AgeSweep(pool, "components", keep_s=COMPONENTS_KEEP_S),
         AgeSweep(pool, "outbox"),
+        ConnectionSweep(PostgresConnections(pool)),
         Rollup(
             PostgresRollup(pool),
             keep_s={
@@ -200,7 +214,7 @@ def sweeps(
     found.append(TermUpkeep(posts))
     if index is not None:
         found.append(IndexRetention(posts, index))
-        found.append(OrphanVectors(index, PostgresVectorLedger(pool)))
+        found.append(orphans or OrphanVectors(index, PostgresVectorLedger(pool)))
     return found
 
 

@@ -36,10 +36,11 @@ def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
         parts.surges.run,
         parts.reporter.run,
         parts.condition.run,
-        parts.maintenance.cleanup.run,
     ]
     if parts.indexer is not None:
         services.append(parts.indexer.run)
+    if parts.maintenance.cleanup is not None:
+        services.append(parts.maintenance.cleanup.run)
     if parts.maintenance.mover is not None:
         services.append(parts.maintenance.mover.run)
     if parts.reembedder is not None:

@@ -24,10 +24,10 @@ TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 DATABASE = {"secretsmanager:GetSecretValue"}
 NETWORKED = OWN_LOG | TRACES | DATABASE | set(NETWORK_ACTIONS)
 ALLOWED = {
-    "functions.api.handler.handler": NETWORKED,
+    "functions.api.handler.handler": NETWORKED | {"s3:GetObject"},
     "functions.api.sockets.handler": NETWORKED | {"execute-api:ManageConnections"},
     "functions.migrate.handler.handler": NETWORKED,
-    "functions.mover.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:ListBucket"},
+    "functions.mover.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
     "functions.cleanup.handler.handler": NETWORKED,
     "functions.costs.handler.handler": OWN_LOG
     | TRACES
@@ -292,12 +292,58 @@ def test_functions_reserve_what_the_connection_budget_counted(deployment: Get) -
     assert connections.RELAY_POOL == RELAY_POOL_SIZE
     functions = deployment("production").functions()
     claimed = {claim.service: claim for claim in connections.claims(load(DEPLOYMENTS["production"]))}
-    handlers = {"api": "api.handler", "sockets": "api.sockets", "mover": "mover.handler", "migrate": "migrate.handler"}
+    handlers = {
+        "api": "api.handler",
+        "sockets": "api.sockets",
+        "mover": "mover.handler",
+        "cleanup": "cleanup.handler",
+        "migrate": "migrate.handler",
+    }
+    assert set(handlers) | {"relay"} == set(claimed)
     for service, handler in handlers.items():
         function = functions[f"functions.{handler}.handler"]
         assert function["ReservedConcurrentExecutions"] == claimed[service].instances
         pool = function["Environment"]["Variables"].get("GROUNDSWELL_DATABASE_POOL_SIZE")
         assert pool in (None, str(claimed[service].each)), service
+
+
+@each_deployment
+def test_the_archive_is_known_to_all_who_use_it_and_only_the_scheduled_functions_write_it(
+    deployment: Get, name: str
+) -> None:
+    found = deployment(name)
+    (task,) = (
+        {v["Name"]: v["Value"] for v in container["Environment"]}
+        for task in found.of_type("AWS::ECS::TaskDefinition").values()
+        for container in task["ContainerDefinitions"]
+        if container["Name"] == "relay"
+    )
+    assert task["GROUNDSWELL_MAINTENANCE"] == "scheduled"
+    functions = found.functions()
+    mover = functions["functions.mover.handler.handler"]
+    where = mover["Environment"]["Variables"]["GROUNDSWELL_ARCHIVE"]
+    assert json.dumps(where).count("s3://") == 1 and "ArchiveName" in json.dumps(where)
+    readers = [f["Environment"]["Variables"] for h, f in functions.items() if h == "functions.api.handler.handler"]
+    assert all(reader["GROUNDSWELL_ARCHIVE"] == where for reader in (*readers, task))
+    assert mover["Environment"]["Variables"]["GROUNDSWELL_HOT_DAYS"] == str(
+        load(overrides_in(DEPLOYMENTS[name])).hot_days
+    )
+    writers = {
+        handler
+        for handler, function in functions.items()
+        for statement in found.statements_of(function["Role"]["Fn::GetAtt"][0])
+        if actions_of(statement) & {"s3:PutObject", "s3:DeleteObject"}
+    }
+    assert writers == {"functions.mover.handler.handler"}
+
+
+def test_mover_and_cleanup_run_by_the_clock_of_their_knobs(deployment: Get) -> None:
+    found = deployment("production")
+    by_function = {
+        json.dumps(s["Target"]["Arn"]): s["ScheduleExpression"]
+        for s in found.of_type("AWS::Scheduler::Schedule").values()
+    }
+    assert sorted(by_function.values()) == ["cron(0 7 ? * MON *)", "rate(15 minutes)", "rate(30 minutes)"]
 
 
 # ------------------------------------------------------------------ who notices

@@ -218,6 +218,26 @@ def test_points_without_a_post_go_and_posts_without_a_point_are_indexed_again(pa
     assert queued == [("delete", pks[0]), *(("upsert", pk) for pk in lost)]
 
 
+def test_who_lives_for_one_bite_begins_anywhere_and_sees_what_lies_before_it_too(database_url: str) -> None:
+    async def scenario(pool: Pool) -> Any:
+        index = QdrantIndex(IN_MEMORY)
+        await index.ensure(SPACE)
+        ledger = PostgresVectorLedger(pool)
+        empty = await ledger.anywhere()
+        strangers = list(range(1, 30))
+        await index.upsert([_point(pk) for pk in strangers])
+        sweep = OrphanVectors(index, ledger, page=4, pages=100, rest_bites=0, after=14)
+        mended = [await sweep.sweep() for _ in range(len(strangers))]
+        left = await index.pks(-1, 100)
+        await index.close()
+        return empty, mended, left
+
+    empty, mended, left = with_pool(database_url, scenario)
+    assert empty == -1
+    assert sum(mended) == 29 and left == []
+    assert mended[-1] == 0
+
+
 def _point(pk: int) -> VectorPoint:
     payload: dict[str, object] = {"entities": [], "author": "a", "source": "s", "event_time": 1}
     values: Sequence[float] = (1, 0, 0, 0)

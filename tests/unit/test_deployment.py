@@ -17,6 +17,7 @@ from deployment.knobs import CONTEXT_FILE, DeploymentError, Knobs, knobs, load, 
 from deployment.report import SHOWN, render_actual, render_docs, render_estimate
 from deployment.right_sizing import Load, advise
 from groundswell.adapters.emf import WATCHED
+from groundswell.core.retention import FILE_ROWS
 
 ROOT = Path(__file__).parents[2]
 
@@ -195,6 +196,10 @@ def test_as_many_metrics_are_written_as_the_estimate_says() -> None:
     written = sum((ROOT / path).read_text("utf-8").count("metrics.add_metric(") for path in HANDLERS)
     cold_starts = len(HANDLERS)
     assert len(WATCHED) + written + cold_starts == costs.default_usage()["custom_metrics"]
+
+
+def test_a_file_of_the_archive_is_as_large_as_the_estimate_says() -> None:
+    assert costs.default_usage()["archive_file_posts"] == FILE_ROWS
 
 
 def test_the_page_on_costs_is_what_the_model_says() -> None:

@@ -1,0 +1,1 @@
+"""The function that forgets what is only kept for a while."""

@@ -1,0 +1,1 @@
+"""The function that moves old posts to the archive."""
