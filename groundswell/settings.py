@@ -137,9 +137,8 @@ def _parse_all(service: str, given: Mapping[str, str]) -> tuple[dict[str, Value]
     for variable in _of(service):
         text = given.get(variable.name, "").strip() or variable.default_text
         try:
-            if variable.secret and is_reference(text):
-                text = resolve(text)
-            value = values[variable.name] = parse_value(variable, text)
+            value = _kept_secret(variable, text) if _is_kept(variable, text) else parse_value(variable, text)
+            values[variable.name] = value
         except ValueError as error:
             problems.append(f"{variable.name}: {error}")
             continue
@@ -183,6 +182,19 @@ def _sealed_feed(service: str, values: Mapping[str, Value]) -> list[str]:
             except ValueError as error:
                 problems.append(f"{name}: {error}")
     return problems
+
+
+def _is_kept(variable: Variable, text: str) -> bool:
+    """Whether `text` names the place of a secret instead of being one."""
+    return variable.secret and is_reference(text)
+
+
+def _kept_secret(variable: Variable, reference: str) -> Value:
+    def read() -> Value:
+        return parse_value(variable, resolve(reference))
+
+    value = read()
+    return Secret(value.reveal(), lambda: _text(read())) if isinstance(value, Secret) else value
 
 
 def _contradictions(service: str, values: Mapping[str, Value]) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import logging
 import mimetypes
 import sys
 import threading
@@ -41,6 +42,8 @@ class Record:
 
 records: list[Record] = []
 """Everything that was recorded since the server started."""
+database_at: list[Any] = []
+"""Host and port that every database instance says it has; empty for names that lead nowhere."""
 
 
 RECORDED: Mapping[str, Mapping[str, Attribute]] = {
@@ -62,8 +65,8 @@ RECORDED: Mapping[str, Mapping[str, Attribute]] = {
         "Name": lambda r: r.id,
     },
     "AWS::RDS::DBInstance": {
-        "Endpoint.Address": lambda r: f"{r.id}.rds.{r.region}.amazonaws.com",
-        "Endpoint.Port": lambda _: "5432",
+        "Endpoint.Address": lambda r: database_at[0] if database_at else f"{r.id}.rds.{r.region}.amazonaws.com",
+        "Endpoint.Port": lambda _: str(database_at[1]) if database_at else "5432",
         "DBInstanceArn": lambda r: f"arn:aws:rds:{r.region}:{r.account}:db:{r.id}",
         "DbiResourceId": lambda r: f"db-{r.id}",
     },
@@ -254,9 +257,14 @@ def _model(base: Any, kind: str, attributes: Mapping[str, Attribute]) -> Any:
     return Model
 
 
-def serve(port: int) -> Any:
-    """Start the server on `port` and return it (`stop()` ends it). Functions are kept and never run by it."""
+def serve(port: int, database: tuple[str, int] | None = None) -> Any:
+    """Start the server on `port` and return it (`stop()` ends it). Functions are kept and never run by it.
+
+    `database`: host and port that a deployed database instance answers at.
+    """
     install()
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
+    database_at[:] = database or ()
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(HOST, port, verbose=False)

@@ -49,7 +49,7 @@ class LocalFunction:
     ) -> None:
         self.name = name
         self._handler = handler
-        self._environment = environment
+        self.environment = environment
         self._code = code
         self._python = python
         self._timeout_s = timeout_s
@@ -107,6 +107,12 @@ class LocalFunction:
                 ended.cancel()
                 self._results.pop(request_id, None)
 
+    async def replace_environment(self, environment: Mapping[str, str]) -> None:
+        """As when a function's configuration changes: the next event meets a new process."""
+        async with self._turn:
+            await self._stop()
+            self.environment = environment
+
     def tail(self, lines: int = 30) -> str:
         """The end of what it logged."""
         return "\n".join(self.log[-lines:])
@@ -132,7 +138,7 @@ class LocalFunction:
             "LAMBDA_TASK_ROOT": str(self._code or root),
             "AWS_XRAY_SDK_ENABLED": "false",
             "_HANDLER": self._handler,
-            **self._environment,
+            **self.environment,
         }
         self._process = await asyncio.create_subprocess_exec(
             self._python,

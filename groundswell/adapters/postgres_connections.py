@@ -32,11 +32,10 @@ MOST_HEARD_AT_ONCE = 200
 
 
 class PostgresConnections:
-    """`ports.ConnectionRegistry`. `url` is what `changes` listens on; None where nobody calls it."""
+    """`ports.ConnectionRegistry`. `changes` listens on a connection beside the pool's."""
 
-    def __init__(self, pool: Pool, *, url: str | None = None) -> None:
+    def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._url = url
 
     async def add(self, connection_id: str) -> None:
         async with connection(self._pool) as conn:
@@ -73,12 +72,9 @@ class PostgresConnections:
         return [_client(row) for row in rows]
 
     async def changes(self, stop: asyncio.Event) -> AsyncIterator[frozenset[str]]:
-        assert self._url is not None, "a registry that is listened to needs a URL to listen on"
         while not stop.is_set():
             try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, connect_timeout=10, application_name="groundswell listen"
-                ) as conn:
+                async with await self._pool.address.connect(_listener) as conn:
                     await conn.execute(f"LISTEN {CHANNEL}")
                     yield frozenset()
                     while not stop.is_set():
@@ -100,6 +96,12 @@ class PostgresConnections:
         async with connection(self._pool) as conn:
             done = await conn.execute(SQL["forget_stale"], {"keep_s": KEEP_S, "limit": limit})
             return done.rowcount
+
+
+async def _listener(url: str) -> psycopg.AsyncConnection[Any]:
+    return await psycopg.AsyncConnection.connect(
+        url, autocommit=True, connect_timeout=10, application_name="groundswell listen"
+    )
 
 
 async def _heard(conn: psycopg.AsyncConnection[Any]) -> frozenset[str]:

@@ -11,7 +11,7 @@ import asyncio
 import math
 import os
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeAlias
 
@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from groundswell.adapters.postgres_address import DatabaseAddress
 from groundswell.errors import QueryTimeout, StoreUnavailable
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
@@ -32,6 +33,7 @@ class Pool(AsyncConnectionPool[Connection]):
     answer_limit_s: float
     variables: str
     """How the settings of its size and of its time limit begin, for whoever is told that one was reached."""
+    address: DatabaseAddress
 
     def forget_who_gave_up(self) -> None:
         """Take callers that have timed out, or were cancelled, out of the queue.
@@ -74,6 +76,7 @@ async def open_pool(
     answer_limit_s: float | None = None,
     max_waiting: int = 0,
     variables: str = "GROUNDSWELL_DATABASE",
+    renew: Callable[[], str] | None = None,
 ) -> Pool:
     """Open a pool of at most `size` connections. Returns at once, even while Postgres is down.
 
@@ -83,6 +86,8 @@ async def open_pool(
 
     A server that has frozen keeps no timeout, and its kernel goes on to acknowledge what it is sent. So a transaction
     that has not ended after `answer_limit_s` (by default a second more than a statement may take) is hung up on.
+
+    `renew` answers the URL as it is now, in a thread: it is asked when a connection fails (see `DatabaseAddress`).
 
     Raises:
         StoreUnavailable: `url` is not a connection string that Postgres understands.
@@ -99,8 +104,10 @@ async def open_pool(
         with _hung_up_after(borrowed, wait_s):
             await AsyncConnectionPool.check_connection(borrowed)
 
+    address = DatabaseAddress(url, renew)
     pool = Pool(
         url,
+        connection_class=_reached_by(address),
         kwargs={
             "application_name": application_name,
             "options": f"{parameters.get('options') or ''} {options}".strip(),
@@ -121,9 +128,22 @@ async def open_pool(
         open=False,
     )
     pool.variables = variables
+    pool.address = address
     pool.answer_limit_s = answer_limit_s or statement_timeout_s + ANSWER_MARGIN_S
     await pool.open(wait=False)
     return pool
+
+
+def _reached_by(address: DatabaseAddress) -> type[Connection]:
+    """Connections that go where `address` says at the time."""
+
+    class Reached(AsyncConnection[TupleRow]):
+        @classmethod
+        async def connect(cls, conninfo: str = "", **kwargs: Any) -> Any:
+            del conninfo  # as it was when the pool was opened
+            return await address.connect(lambda url: super(Reached, cls).connect(url, **kwargs))
+
+    return Reached
 
 
 @asynccontextmanager

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NoReturn
 
 
 class Secret:
-    """Holds a text that never shows in a log, a traceback or a serialised struct. `reveal` hands it out."""
+    """Holds a text that never shows in a log, a traceback or a serialised struct. `reveal` hands it out.
 
-    __slots__ = ("_text",)
+    `again` reads it anew from where it is kept, and raises ValueError where that fails.
+    """
 
-    def __init__(self, text: str) -> None:
+    __slots__ = ("_again", "_text")
+
+    def __init__(self, text: str, again: Callable[[], str] | None = None) -> None:
         self._text = text
+        self._again = again
 
     def reveal(self) -> str:
         return self._text
+
+    def reveal_anew(self) -> str:
+        """The secret as it is now, which may have been rotated; as it was where it is kept nowhere else.
+
+        Blocks: it may ask over the network. Raises ValueError where it cannot be read.
+        """
+        return self._text if self._again is None else self._again()
 
     def __repr__(self) -> str:
         return "Secret(…)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_rollup import PostgresRollup
 from groundswell.adapters.postgres_sweeps import AgeSweep, ConnectionSweep, PostgresVectorLedger
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.configuration.secret import Secret
 from groundswell.core.retention import FILE_ROWS
 from groundswell.errors import ArchiveUnavailable
 from groundswell.metrics import Metrics
@@ -144,7 +145,8 @@ async def open_maintenance(
     if settings.maintenance == "scheduled":
         return Maintenance(mover=None, cleanup=None, reports={})
     clock = SystemClock(skew=settings.clock_skew)
-    pool = await maintenance_pool(stack, url, wait_s=settings.database_pool_wait_s)
+    renew = renewal(settings.database_url)
+    pool = await maintenance_pool(stack, url, wait_s=settings.database_pool_wait_s, renew=renew)
     archive = open_archive(settings.archive, settings.data_dir, embedded=embedded)
     mover = None
     if archive is not None:
@@ -165,8 +167,18 @@ async def open_maintenance(
     )
 
 
+def renewal(database_url: Secret | None) -> Callable[[], str] | None:
+    """How a pool learns the database's URL anew. None where the database is the embedded one."""
+    return None if database_url is None else database_url.reveal_anew
+
+
 async def maintenance_pool(
-    stack: AsyncExitStack, url: str, *, wait_s: float, size: int = MAINTENANCE_POOL_SIZE
+    stack: AsyncExitStack,
+    url: str,
+    *,
+    wait_s: float,
+    size: int = MAINTENANCE_POOL_SIZE,
+    renew: Callable[[], str] | None = None,
 ) -> Pool:
     pool = await open_pool(
         url,
@@ -174,6 +186,7 @@ async def maintenance_pool(
         wait_s=wait_s,
         statement_timeout_s=STATEMENT_S,
         application_name="groundswell maintenance",
+        renew=renew,
     )
     stack.push_async_callback(pool.close)
     return pool

@@ -42,7 +42,7 @@ from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
 from groundswell.services.surges import SurgeTeller
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
-from groundswell.wiring.maintenance import Maintenance
+from groundswell.wiring.maintenance import Maintenance, renewal
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,7 @@ async def database_pool(
         answer_limit_s=None if answer_statements is None else answer_statements * limit_s,
         application_name=f"groundswell {name}",
         max_waiting=size * WAITING_FOR_EACH_CONNECTION,
+        renew=renewal(settings.database_url),
     )
     stack.push_async_callback(pool.close)
     return pool
@@ -115,6 +116,7 @@ async def agents_pool(stack: AsyncExitStack, settings: ApiSettings | EmbeddedSet
         application_name="groundswell agents",
         max_waiting=settings.agents_pool_size * WAITING_FOR_EACH_CONNECTION,
         variables="GROUNDSWELL_AGENTS",
+        renew=renewal(settings.database_url),
     )
     stack.push_async_callback(pool.close)
     return pool

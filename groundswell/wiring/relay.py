@@ -103,7 +103,7 @@ async def _remote_clients(
     assert settings.ws_endpoint is not None
     sender = await stack.enter_async_context(ConnectionsApi(settings.ws_endpoint))
     return ApiGatewayBroadcaster(
-        PostgresConnections(pool, url=settings.database_url.reveal()),
+        PostgresConnections(pool),
         sender,
         SystemClock(),
         rng=Random(),  # noqa: S311 -- spreads retries, guards nothing

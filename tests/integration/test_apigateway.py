@@ -38,7 +38,7 @@ class World:
         self.endpoint = endpoint
         self.store = PostgresStore(pool)
         self.keys = PostgresKeys(pool)
-        self.registry = PostgresConnections(pool, url=url)
+        self.registry = PostgresConnections(pool)
         self.broadcaster = ApiGatewayBroadcaster(
             self.registry, sender, SystemClock(), **{"rng": Random(1), "window_s": 0.05, **options}
         )

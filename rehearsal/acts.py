@@ -1,0 +1,406 @@
+"""What is rehearsed: each act drives the deployed platform as a user or an operator would, and says what it saw."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import ssl
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from groundswell.errors import EX_CONFIG
+from rehearsal import deployed
+from rehearsal.local_lambda import FunctionFailed
+from rehearsal.network import HOST
+from rehearsal.stage import Stage, make_user
+
+Act = Callable[[Stage], Awaitable[str]]
+PATIENCE_S = 45.0
+STOP_GRACE_S = 60.0
+"""What the task's stop timeout leaves."""
+OLD_POSTS = 60
+_RATE = re.compile(r"rate\((\d+) (minutes?|hours?|days?)\)")
+
+
+class Failed(Exception):
+    """An act did not see what it has to; the text says what it saw."""
+
+
+def expect(holds: object, otherwise: object) -> None:
+    if not holds:
+        raise Failed(str(otherwise))
+
+
+# ------------------------------------------------------------------ clients
+class _Here(AbstractResolver):
+    """Every name leads to the gateway."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def resolve(self, host: str, port: int = 0, family: int = 0) -> list[ResolveResult]:
+        del port, family
+        return [ResolveResult(hostname=host, host=HOST, port=self._port, family=2, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
+@asynccontextmanager
+async def browser(stage: Stage) -> AsyncGenerator[aiohttp.ClientSession]:
+    tls: ssl.SSLContext = stage.certificates.for_client()
+    connector = aiohttp.TCPConnector(resolver=_Here(stage.gateway_port), ssl=tls)
+    timeout = aiohttp.ClientTimeout(total=40)
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        yield session
+
+
+async def get(session: aiohttp.ClientSession, url: str, **headers: str) -> tuple[int, Any, Any]:
+    """Status, headers, and the body: JSON where it is."""
+    async with session.get(url, headers=headers) as answer:
+        text = await answer.text()
+        is_json = "json" in answer.headers.get("Content-Type", "")
+        return answer.status, answer.headers, json.loads(text) if is_json else text
+
+
+async def until(what: str, ask: Callable[[], Awaitable[Any]], limit_s: float = PATIENCE_S) -> Any:
+    """The first answer of `ask` that holds. What is waited for is another process's doing, which tells nobody."""
+    ends, last = time.monotonic() + limit_s, None
+    while time.monotonic() < ends:
+        last = await ask()
+        if last:
+            return last
+        await asyncio.sleep(0.25)
+    raise Failed(f"{what}: not within {limit_s:g} s, last {last!r}")
+
+
+# ------------------------------------------------------------------ deploying
+async def migration(stage: Stage) -> str:
+    (trigger,) = deployed.of_kind("Custom::Trigger")
+    migrate = stage.deployed["migrate"]
+    # moto names a version by its logical id.
+    expect(str(trigger.properties["HandlerArn"]).startswith("MigrateFunction"), trigger.properties)
+    done = await stage.functions[migrate.arn].invoke({})
+    expect(done["before"] is None and done["after"], done)
+    again = await stage.functions[migrate.arn].invoke({})
+    expect(again == {"before": done["after"], "after": done["after"]}, again)
+    return f"schema {done['after']}, and the same again"
+
+
+async def wrong_environment(stage: Stage) -> str:
+    await stage.relay.start(GROUNDSWELL_SOURCE="twitter", GROUNDSWELL_SORCE="jetstream")
+    code = await stage.relay.ended(PATIENCE_S)
+    said = stage.relay.said()
+    expect(code == EX_CONFIG, f"exit code {code}:\n{said[-500:]}")
+    expect("'twitter' is not one of" in said and "Did you mean GROUNDSWELL_SOURCE?" in said, said[-800:])
+    return f"the task ends with {code} and names both variables"
+
+
+async def relay_stores(stage: Stage) -> str:
+    await stage.relay.start()
+
+    async def stored() -> int:
+        expect(stage.relay.running, f"the relay ended:\n{stage.relay.said()[-1500:]}")
+        with stage.database() as conn:
+            return _number(conn.execute("SELECT count(*) FROM posts").fetchone())
+
+    count = await until("posts in the database", stored)
+    return f"{count} posts over TLS, with the secret's password"
+
+
+# ------------------------------------------------------------------ using
+async def page(stage: Stage) -> str:
+    async with browser(stage) as session:
+        status, _, text = await get(session, f"https://{stage.site}/")
+        expect(status == 200 and "<title>" in text, f"{status} {text[:200]}")
+        assets = re.findall(r'(?:src|href)="(?:\./|/)?(assets/[^"]+)"', text)
+        expect(assets, f"the page names no assets: {text[:300]}")
+        for asset in assets:
+            expect((await get(session, f"https://{stage.site}/{asset}"))[0] == 200, asset)
+        config = (await get(session, f"https://{stage.site}/config.json"))[2]
+        expect(config["apiUrl"] == "" and re.fullmatch(r"wss://\w+\.execute-api\..*/live", config["wsUrl"]), config)
+        expect(stage.gateway.clients == {}, "nobody is connected yet")
+    return f"{len(assets)} assets; config.json names {config['wsUrl']}"
+
+
+async def requests(stage: Stage) -> str:
+    api = f"https://{stage.site}"
+    async with browser(stage) as session:
+
+        async def listing() -> Any:
+            status, _, body = await get(session, f"{api}/v1/posts?limit=5")
+            expect(status == 200, f"{status} {body}")
+            return body["data"]
+
+        posts = await until("posts in a listing", listing)
+        seen = 1
+        ready = await get(session, f"{api}/readyz")
+        expect(ready[0] == 200, ready[2])
+        for path, status in (
+            (f"/v1/posts/{posts[0]['id']}", 200),
+            ("/v1/momentum?limit=5", 200),
+            (f"/v1/search?q={posts[0]['text'].split()[0].strip('#$@.,!?') or 'a'}", 200),
+            ("/v1/status", 200),
+            ("/openapi.json", 200),
+            ("/v1/posts?limt=5", 400),
+            ("/v1/nothing", 404),
+        ):
+            answer = await get(session, f"{api}{path}")
+            expect(answer[0] == status, f"{path}: {answer[0]} {str(answer[2])[:300]}")
+            seen += 1
+        async with session.post(f"{api}/v1/alerts/rules", json={}) as refused:
+            expect(refused.status == 401, f"a write without a key: {refused.status}")
+        etag = (await get(session, f"{api}/v1/momentum?limit=5"))[1].get("ETag")
+        expect(etag, "no ETag")
+        direct = await get(session, f"https://{stage.http_api}/healthz")
+        expect(direct[0] == 200, direct)
+    return f"{seen} reads through the distribution, one write refused"
+
+
+async def meaning(stage: Stage) -> str:
+    async with browser(stage) as session:
+
+        async def indexed() -> Any:
+            status, _, body = await get(session, f"https://{stage.site}/v1/search?q=markets+and+prices&limit=5")
+            expect(status == 200, f"{status} {str(body)[:300]}")
+            return body if not body["degraded"] and body["data"] else None
+
+        found = await until("search by meaning", indexed, 60.0)
+    return f"{len(found['data'])} posts, nothing degraded"
+
+
+async def addresses(stage: Stage) -> str:
+    """The address that is counted is API Gateway's word, and not a header that a client can write."""
+    url = f"https://{stage.http_api}/v1/gaps"
+    async with browser(stage) as session:
+        left = []
+        for forged in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
+            status, headers, _ = await get(session, url, **{"X-Forwarded-For": forged})
+            expect(status == 200, status)
+            left.append(int(re.search(r"r=(\d+)", headers["RateLimit"])[1]))  # pyright: ignore[reportOptionalSubscript]
+    expect(left == sorted(left, reverse=True) and len(set(left)) == 3, f"each forged address counts for itself: {left}")
+    return f"three forged addresses are one client: {left} left"
+
+
+async def live(stage: Stage) -> str:
+    async with browser(stage) as session:
+        config = (await get(session, f"https://{stage.site}/config.json"))[2]
+        kinds: list[str] = []
+        async with session.ws_connect(config["wsUrl"]) as client:
+
+            async def read(kind: str) -> dict[str, Any]:
+                async with asyncio.timeout(PATIENCE_S):
+                    while True:
+                        frame = json.loads(await client.receive_str())
+                        kinds.append(frame["type"])
+                        if frame["type"] == kind:
+                            return frame
+
+            await client.send_json({"action": "subscribe", "topics": ["posts", "momentum"]})
+            hello = await read("hello")
+            await client.send_json({"action": "dance"})
+            error = await read("error")
+            expect(error["data"]["code"] == "unknown-action", error)
+            posts = await read("posts.new")
+            await read("momentum.update")
+            expect(posts["seq"] > hello["seq"] or posts["data"], posts)
+            (connection,) = stage.gateway.clients
+        with stage.database() as conn:
+
+            async def forgotten() -> bool:
+                row = conn.execute("SELECT count(*) FROM ws_connections WHERE connection_id = %s", (connection,))
+                return row.fetchone() == (0,)
+
+            await until("the registry forgets who left", forgotten)
+        try:
+            async with session.ws_connect(f"{config['wsUrl']}?token=gs_wrong"):
+                raise Failed("a wrong token was let in")
+        except aiohttp.WSServerHandshakeError as refused:
+            expect(refused.status == 401, refused)
+    expect(stage.gateway.unsigned_posts == 0, "unsigned posts")
+    return f"{len(kinds)} frames ({', '.join(sorted(set(kinds)))}); a wrong token gets 401"
+
+
+# ------------------------------------------------------------------ the clock
+async def fire(stage: Stage, name: str) -> Any:
+    """Call a function as its schedule does."""
+    arn = stage.deployed[name].arn
+    (schedule,) = (each for each in deployed.schedules() if each.target == arn)
+    expect(_RATE.fullmatch(schedule.expression) or schedule.expression.startswith("cron("), schedule.expression)
+    expect(await asyncio.to_thread(stage.account.may_invoke, schedule), f"{schedule.role} may not call {arn}")
+    return await stage.functions[arn].invoke({})
+
+
+async def mover(stage: Stage) -> str:
+    with stage.database() as conn:
+        old = conn.execute(
+            "UPDATE posts SET ingested_at = now() - interval '10 days', event_time = now() - interval '10 days'"
+            " WHERE pk IN (SELECT pk FROM posts ORDER BY pk LIMIT %s) RETURNING id",
+            (OLD_POSTS,),
+        ).fetchall()
+    moved = await fire(stage, "mover")
+    expect(moved["posts"] == len(old) and moved["ended"] == "done", moved)
+    bucket = stage.deployed["mover"].variables["GROUNDSWELL_ARCHIVE"].removeprefix("s3://")
+    listed = stage.account.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
+    expect(len(listed) == 2 * moved["files"], [each["Key"] for each in listed])
+    async with browser(stage) as session:
+        status, _, post = await get(session, f"https://{stage.site}/v1/posts/{old[0][0]}")
+        expect(status == 200 and post["id"] == old[0][0], f"an archived post: {status} {str(post)[:300]}")
+    expect((await fire(stage, "mover"))["posts"] == 0, "the same posts again")
+    return f"{moved['posts']} posts in {moved['files']} files; one read back through the API"
+
+
+async def cleanup(stage: Stage) -> str:
+    with stage.database() as conn:
+        conn.execute("UPDATE events SET ts = ts - interval '30 days' WHERE seq <= (SELECT min(seq) + 4 FROM events)")
+        conn.execute("INSERT INTO ws_connections VALUES ('left-behind', now() - interval '3 hours')")
+    swept = await fire(stage, "cleanup")
+    expect(swept.get("events", 0) >= 5 and swept.get("connections") == 1, swept)
+    return ", ".join(f"{name} {count}" for name, count in swept.items() if count)
+
+
+async def weekly_report(stage: Stage) -> str:
+    done = await fire(stage, "costs")
+    expect(done["characters"] > 500, done)
+    return f"{done['characters']} characters mailed"
+
+
+# ------------------------------------------------------------------ what goes wrong
+async def database_away(stage: Stage) -> str:
+    async with browser(stage) as session:
+        url = f"https://{stage.site}/v1/posts?limit=1"
+        await stage.door.close()
+        try:
+
+            async def refused() -> Any:
+                status, headers, _ = await get(session, url)
+                return headers if status == 503 else None
+
+            headers = await until("503", refused)
+            expect(int(headers["Retry-After"]) > 0, dict(headers))
+            alive = (await get(session, f"https://{stage.site}/healthz"))[0]
+            expect(alive == 200, f"/healthz: {alive}")
+        finally:
+            await stage.door.open(stage.certificates.for_server())
+
+        async def answered() -> bool:
+            return (await get(session, url))[0] == 200
+
+        await until("an answer again", answered)
+    return f"503 with Retry-After {headers['Retry-After']}, and an answer as soon as it is back"
+
+
+async def rotation(stage: Stage) -> str:
+    """The password changes, and every connection with the old one is cut: what runs goes on without a restart."""
+    secrets = stage.account.client("secretsmanager")
+    secret = json.loads(secrets.get_secret_value(SecretId=stage.database_secret)["SecretString"])
+    secret["password"] = f"rotated{secret['password']}"
+    secrets.put_secret_value(SecretId=stage.database_secret, SecretString=json.dumps(secret))
+    await asyncio.to_thread(make_user, stage)
+    with stage.database() as conn:
+        cut = conn.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = %s", (secret["username"],)
+        )
+        connections = _number(cut.fetchone())
+        before = _number(conn.execute("SELECT coalesce(max(pk), 0) FROM posts").fetchone())
+
+        async def stored() -> bool:
+            expect(stage.relay.running, f"the relay ended:\n{stage.relay.said()[-1500:]}")
+            return _number(conn.execute("SELECT coalesce(max(pk), 0) FROM posts").fetchone()) > before
+
+        await until("the relay stores again", stored, 90.0)
+    async with browser(stage) as session:
+
+        async def answered() -> bool:
+            return (await get(session, f"https://{stage.site}/v1/posts?limit=1"))[0] == 200
+
+        await until("the API answers again", answered)
+    swept = await fire(stage, "cleanup")
+    expect(isinstance(swept, dict), swept)
+    return f"{connections} connections cut; relay, API and cleanup go on with the new password"
+
+
+async def function_environment(stage: Stage) -> str:
+    """A function that is given a wrong variable answers 500, and its log says why."""
+    function = stage.function("api.sockets")
+    kept = dict(function.environment)
+    await function.replace_environment({**kept, "GROUNDSWELL_WS_ENDPOINT": "here"})
+    try:
+        answer = await function.invoke({"requestContext": {"routeKey": "$connect", "connectionId": "c"}})
+        expect(answer["statusCode"] == 500, answer)
+        expect(any("GROUNDSWELL_WS_ENDPOINT" in line for line in function.log), function.tail())
+    except FunctionFailed as failed:
+        raise Failed(str(failed)) from failed
+    finally:
+        await function.replace_environment(kept)
+    return "500, and the log names the variable"
+
+
+async def drain(stage: Stage) -> str:
+    code = await stage.relay.stop(STOP_GRACE_S)
+    expect(code == 0, f"exit code {code}:\n{stage.relay.said()[-1500:]}")
+    with stage.database() as conn:
+        cause = conn.execute("SELECT cause FROM gaps WHERE closed_at IS NULL").fetchall()
+    expect(cause == [("shutdown",)], cause)
+    expect('"posts_stored_total":' in stage.relay.said(), "no metrics in its log")
+    return "exit code 0; the time away is a gap"
+
+
+OPTIONAL = frozenset({"awscrt", "uvloop", "rich", "fastembed", "pandas", "pyarrow", "polars", "torch", "IPython"})
+"""Asked for by libraries that do without."""
+
+
+async def packed(stage: Stage) -> str:
+    """What the functions asked for here is in their zips, or in Lambda's own Python."""
+    from importlib.util import find_spec
+
+    from cdk.assets import IN_THE_RUNTIME
+
+    brought = {*IN_THE_RUNTIME, "awslambdaric", "dateutil", "urllib3", "six", "runtime_client", "sitecustomize"}
+    missing: list[str] = []
+    for name, function in stage.deployed.items():
+        for module in sorted(stage.imports_of(name) - brought - OPTIONAL - function.packed):
+            try:
+                spec = find_spec(module)
+            except (ImportError, ValueError):
+                continue
+            if spec is not None and spec.origin is not None and "site-packages" in spec.origin:
+                missing.append(f"{name}: {module}")
+    expect(not missing, f"not in the zips: {', '.join(missing)}")
+    return ", ".join(f"{name} {each.zip_bytes / 1e6:.1f} MB" for name, each in sorted(stage.deployed.items()))
+
+
+def _number(row: Any) -> int:
+    assert row is not None, "an aggregate has a row"
+    return int(row[0])
+
+
+SHORT: Sequence[tuple[str, Act]] = (
+    ("the migration runs, and again", migration),
+    ("a wrong environment is caught at start", wrong_environment),
+    ("the relay stores the source", relay_stores),
+    ("the page loads from its bucket", page),
+    ("requests are answered", requests),
+    ("clients cannot choose their address", addresses),
+    ("a WebSocket client receives frames", live),
+    ("the mover is fired by its schedule", mover),
+    ("the cleanup is fired by its schedule", cleanup),
+    ("a rotated password is picked up", rotation),
+    ("the relay drains when it is stopped", drain),
+)
+FULL: Sequence[tuple[str, Act]] = (
+    *SHORT[:6],
+    ("search finds by meaning", meaning),
+    *SHORT[6:9],
+    ("the weekly report is mailed", weekly_report),
+    ("the database goes away and comes back", database_away),
+    ("a function with a wrong environment says so", function_environment),
+    *SHORT[9:],
+    ("the zips have what was imported", packed),
+)
