@@ -33,17 +33,19 @@ def line_for(name: str, value: object) -> str:
 def _knob(
     about: str,
     *,
-    budget: Any,
-    production: Any,
+    both: Any = None,
+    budget: Any = None,
+    production: Any = None,
     choices: tuple[str | int, ...] = (),
     low: float | None = None,
     high: float | None = None,
     pattern: str = "",
 ) -> Any:
+    """A knob with its value in each profile, or the one that it has in `both`."""
     meta = {
         "about": about,
-        "budget": budget,
-        "production": production,
+        "budget": budget if both is None else both,
+        "production": production if both is None else both,
         "choices": choices,
         "low": low,
         "high": high,
@@ -65,26 +67,22 @@ class Knobs:
     topology: str = _knob(
         "`split`: the relay is a task, the API is functions. `combined`: relay and API share one task and hold the "
         "sockets themselves (staging).",
-        budget="split",
-        production="split",
+        both="split",
         choices=("split", "combined"),
     )
     name: str = _knob(
         "Prefix of the stacks: two deployments in one account need two.",
-        budget="Groundswell",
-        production="Groundswell",
+        both="Groundswell",
         pattern=r"[A-Z][A-Za-z0-9]{0,23}",
     )
     region: str = _knob(
         "AWS region. The prices are those of us-east-1.",
-        budget="us-east-1",
-        production="us-east-1",
+        both="us-east-1",
         pattern=r"[a-z]{2}(-[a-z]+)+-\d",
     )
     alert_email: str = _knob(
         "Who is told about alarms, the budget and the weekly cost. Empty: nobody.",
-        budget="",
-        production="",
+        both="",
         pattern=r"[^@\s]+@[^@\s]+\.[^@\s]+|",
     )
     monthly_budget_usd: float = _knob(
@@ -126,9 +124,7 @@ class Knobs:
         production="gateway",
         choices=("instance", "gateway"),
     )
-    nat_instance_class: str = _knob(
-        "Size of that instance.", budget="t4g.nano", production="t4g.nano", choices=("t4g.nano", "t4g.micro")
-    )
+    nat_instance_class: str = _knob("Size of that instance.", both="t4g.nano", choices=("t4g.nano", "t4g.micro"))
 
     # ------------------------------------------------------------------ relay
     relay_cpu: int = _knob(
@@ -141,29 +137,24 @@ class Knobs:
     relay_spot: bool = _knob(
         "Spare capacity: 70% cheaper, and AWS may move the task with two minutes' notice, which is a short gap that "
         "backfill closes.",
-        budget=False,
-        production=False,
+        both=False,
     )
     relay_image: str = _knob(
         "Image to run. Empty: `cdk deploy` builds relay_container/Dockerfile, which needs Docker.",
-        budget="",
-        production="",
+        both="",
     )
 
     # ------------------------------------------------------------------ functions
     api_memory_mb: int = _knob("Memory of the API's functions.", budget=512, production=1024, low=128, high=10_240)
     api_concurrency: int = _knob("Requests answered at once.", budget=10, production=40, low=1, high=1000)
-    api_pool: int = _knob("Database connections of one running API function.", budget=2, production=2, low=1, high=20)
+    api_pool: int = _knob("Database connections of one running API function.", both=2, low=1, high=20)
     sockets_concurrency: int = _knob("WebSocket events handled at once.", budget=5, production=20, low=1, high=1000)
-    sockets_pool: int = _knob("Database connections of each.", budget=1, production=1, low=1, high=20)
-    jobs_pool: int = _knob(
-        "Database connections of each scheduled job and of the migration.", budget=2, production=2, low=1, high=20
-    )
+    sockets_pool: int = _knob("Database connections of each.", both=1, low=1, high=20)
+    jobs_pool: int = _knob("Database connections of each scheduled job and of the migration.", both=2, low=1, high=20)
     reserve_concurrency: bool = _knob(
         "Reserve each function's share. A new account may run 10 at once in all and cannot reserve: set this to false "
         "there until AWS has raised its quota.",
-        budget=True,
-        production=True,
+        both=True,
     )
     requests_per_second: int = _knob(
         "Requests a second that the HTTP API lets through.", budget=20, production=200, low=1, high=10_000
@@ -177,14 +168,12 @@ class Knobs:
     qdrant: str = _knob(
         "`cloud`: a cluster of Qdrant Cloud, whose free tier will do. `fargate`: our own, in a task. `none`: search by "
         "words alone.",
-        budget="cloud",
-        production="cloud",
+        both="cloud",
         choices=("cloud", "fargate", "none"),
     )
     qdrant_url: str = _knob(
         "Address of the cluster, where `qdrant` is `cloud`. Empty: search by words alone until there is one.",
-        budget="",
-        production="",
+        both="",
         pattern=r"https://[a-z0-9.-]+(:\d+)?|",
     )
     qdrant_cpu: int = _knob("CPU of our own Qdrant.", budget=256, production=1024, choices=(256, 512, 1024, 2048, 4096))
@@ -224,13 +213,10 @@ class Knobs:
     # ------------------------------------------------------------------ how assets are built
     function_platform: str = _knob(
         "Platform whose wheels go into the functions, in uv's words.",
-        budget="aarch64-manylinux_2_34",
-        production="aarch64-manylinux_2_34",
+        both="aarch64-manylinux_2_34",
         pattern=r"(aarch64|x86_64)-[a-z0-9_]+",
     )
-    function_python: str = _knob(
-        "Python of the functions.", budget="3.13", production="3.13", choices=("3.11", "3.12", "3.13")
-    )
+    function_python: str = _knob("Python of the functions.", both="3.13", choices=("3.11", "3.12", "3.13"))
 
     @property
     def combined(self) -> bool:
