@@ -14,7 +14,7 @@ BENCHES = (
     "vectors",
     "ingest",
     "spool",
-    "broadcast",
+    "broadcast", "functions",
     "momentum",
     "drills",
     "soak",

@@ -61,7 +61,7 @@ _JOB = ("groundswell", "functions/__init__.py")
 CONTENTS: Mapping[str, Contents] = {
     "api": Contents(
         (*_JOB, "functions/api"),
-        (*_DATABASE, *_SEARCH, "duckdb", "fastapi", "mangum", "uvicorn", "zstandard"),
+        (*_DATABASE, *_SEARCH, "duckdb", "fastapi", "mangum", "uvicorn"),
         model=True,
     ),
     "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),
@@ -144,6 +144,12 @@ def build(name: str, platform: str, python: str) -> Path:
         _write_zip(target, entries)
     print(f"{name:8} {target.stat().st_size / 1e6:6.1f} MB, {unpacked / 1e6:6.1f} MB unpacked", file=sys.stderr)  # noqa: T201
     return target
+
+
+def unpacked_bytes(path: Path) -> int:
+    """What a zip is when it is unpacked."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def _digest(folders: Sequence[Path], sources: Sequence[tuple[str, Path]]) -> str:
