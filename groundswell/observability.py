@@ -32,7 +32,7 @@ class Progress(Protocol):
 LogFormat: TypeAlias = Literal["console", "json"]
 _CREDENTIALS = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
-_CHATTY = ("httpx", "httpcore", "websockets", "uvicorn", "alembic", "asyncio")
+_CHATTY = ("httpx", "httpcore", "websockets", "uvicorn", "alembic", "asyncio", "botocore", "mangum")
 
 
 def configure_logging(*, level: str, style: LogFormat, secrets: Iterable[Secret | None] = ()) -> None:

@@ -62,6 +62,7 @@ def test_http_events_are_answered_as_the_api_answers_and_each_leaves_one_structu
             ("/v1/momentum", 200),
             ("/v1/posts", 400),
         ]
+        assert len([line for line in function.log if "/v1/momentum" in line]) == 1
         assert any("_aws" in json.loads(line) for line in function.log if line.startswith('{"_aws"') or "_aws" in line)
 
     with_api(database_url, scenario)
@@ -77,6 +78,41 @@ def test_a_function_without_its_database_answers_503_and_says_when_to_come_back(
         assert alive["statusCode"] == 200
 
     with_api(NOWHERE, scenario, GROUNDSWELL_DATABASE_POOL_WAIT_S="1")
+
+
+def test_a_client_cannot_choose_the_address_that_it_is_counted_by(database_url: str) -> None:
+    async def scenario(function: LocalFunction) -> None:
+        left: list[str] = []
+        for forged in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
+            headers = {"x-forwarded-for": f"{forged}, 203.0.113.7"}
+            answer = await function.invoke(http_event("GET", "/v1/gaps", headers=headers, source_ip="203.0.113.7"))
+            left.append(answer["headers"]["ratelimit"].partition(";")[2])
+        assert left[0] > left[1] > left[2]
+        other = await function.invoke(http_event("GET", "/v1/gaps", source_ip="203.0.113.8"))
+        assert other["headers"]["ratelimit"].partition(";")[2].startswith("r=59;")
+
+    with_api(database_url, scenario, GROUNDSWELL_RATE_LIMIT_PER_MINUTE="60")
+
+
+def test_behind_cloudfront_viewers_are_told_apart_where_its_networks_are_trusted(database_url: str) -> None:
+    """CloudFront passes on whom it heard from, after what that client claimed; API Gateway adds CloudFront itself."""
+
+    async def scenario(function: LocalFunction) -> None:
+        left: list[str] = []
+        for passed in ("203.0.113.7, 130.176.0.7", "6.6.6.6, 203.0.113.7, 130.176.0.9", "203.0.113.8, 130.176.0.7"):
+            edge = passed.rpartition(" ")[2]
+            answer = await function.invoke(
+                http_event("GET", "/v1/gaps", headers={"x-forwarded-for": passed}, source_ip=edge)
+            )
+            left.append(answer["headers"]["ratelimit"].split(";")[1])
+        assert left == ["r=59", "r=58", "r=59"]
+
+    with_api(
+        database_url,
+        scenario,
+        GROUNDSWELL_RATE_LIMIT_PER_MINUTE="60",
+        GROUNDSWELL_TRUSTED_PROXIES="130.176.0.0/17",
+    )
 
 
 def test_a_wrong_environment_is_a_500_that_the_log_explains_and_the_client_does_not_see() -> None:
