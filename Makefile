@@ -11,6 +11,7 @@ FILE ?=
 SPEED ?=
 PORT ?=
 DATA_DIR ?=
+SHORT ?=
 UP_FLAGS = $(if $(SOURCE),--source "$(SOURCE)") $(if $(FILE),--file "$(FILE)") $(if $(SPEED),--speed "$(SPEED)") \
 	$(if $(PORT),--port "$(PORT)") $(if $(DATA_DIR),--data-dir "$(DATA_DIR)")
 
@@ -25,7 +26,7 @@ SITE := $(if $(wildcard web/package.json),$(WEB_BUILT))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up ready set-up test test-fast drills synth lint format generate bench lock clean
+.PHONY: help up ready set-up test test-fast drills synth rehearse lint format generate bench lock clean
 
 help: ## List what there is
 	@echo "make up                          run the platform at http://localhost:8000 on a simulated feed"
@@ -66,6 +67,9 @@ generate: $(INSTALLED) ## Make the files that come from env.schema.json and the 
 
 synth: set-up cdk/node_modules/.installed ## Check a deployment: stacks, cdk-nag, connections, monthly cost
 	@cd cdk && exec ../$(BIN)/npx --no-install cdk synth --quiet --all
+
+rehearse: set-up cdk/node_modules/.installed ## Deploy into a local AWS, run what was deployed, and drive it (SHORT=1: in a minute)
+	@exec $(BIN)/python -m rehearsal $(if $(SHORT),--short)
 
 bench: set-up ## Measure: prints tables, writes bench/results/*.json
 	@exec $(BIN)/python -m bench

@@ -21,6 +21,8 @@ def _getaddrinfo(host, port, *args, **kwargs):
 
 if _ports:
     socket.getaddrinfo = _getaddrinfo
+    # It resolves names by itself, past Python.
+    sys.modules["uvloop"] = None
 
 _asked: set[str] = set()
 

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from groundswell.adapters.postgres_address import DatabaseAddress
 from groundswell.adapters.postgres_pool import RECONNECT_GIVE_UP_S, Pool, connection, open_pool
 from groundswell.errors import QueryTimeout, StoreUnavailable
 
@@ -219,3 +220,48 @@ def test_a_broken_transaction_leaves_nothing_and_its_connection_is_not_used_agai
             assert row == (None,)
 
     behind_a_proxy(database_url, scenario)
+
+
+# ------------------------------------------------------------------ a password that is rotated
+def test_a_pool_learns_its_address_anew_when_a_connection_fails(database_url: str) -> None:
+    asked: list[str] = []
+
+    def renew() -> str:
+        asked.append("once")
+        return database_url
+
+    async def scenario() -> None:
+        broken = database_url.replace("/test_", "/no_such_database_")
+        pool = await open_pool(broken, size=2, wait_s=5, statement_timeout_s=5, application_name="test", renew=renew)
+        try:
+            async with connection(pool) as borrowed:
+                assert await (await borrowed.execute("SELECT 1")).fetchone() == (1,)
+            assert pool.address.url == database_url
+            async with connection(pool) as one, connection(pool) as other:
+                assert one is not other
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+    assert asked == ["once"]
+
+
+def test_a_secret_that_cannot_be_read_leaves_the_address_and_is_not_asked_for_again_at_once() -> None:
+    asked: list[str] = []
+
+    def renew() -> str:
+        asked.append("once")
+        raise ValueError("it cannot be read")
+
+    async def scenario() -> None:
+        address = DatabaseAddress("postgresql://u@h/d", renew)
+
+        async def refuse(url: str) -> None:
+            raise psycopg.OperationalError(f"no way to {url}")
+
+        for _ in range(3):
+            with pytest.raises(psycopg.OperationalError, match="no way to postgresql://u@h/d"):
+                await address.connect(refuse)
+
+    asyncio.run(scenario())
+    assert asked == ["once"]

@@ -52,6 +52,23 @@ def test_a_reference_that_leads_nowhere_is_named_with_its_variable() -> None:
     assert "this role may read it" in problem
 
 
+def test_a_secret_is_read_anew_after_it_was_rotated() -> None:
+    client = boto3.client("secretsmanager", "us-east-1")
+    made = client.create_secret(Name="db", SecretString=json.dumps({**RDS, "password": PASSWORD, "dbname": "g"}))
+    url = load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": made["ARN"]}).database_url
+    client.put_secret_value(SecretId="db", SecretString=json.dumps({**RDS, "password": "new-one", "dbname": "g"}))
+    assert "p%40ss" in url.reveal()
+    assert url.reveal_anew() == f"postgresql://groundswell:new-one@{RDS['host']}:5432/g?sslmode=require"
+    client.delete_secret(SecretId="db", ForceDeleteWithoutRecovery=True)
+    with pytest.raises(ValueError, match="this role may read it"):
+        url.reveal_anew()
+
+
+def test_a_secret_that_was_written_out_stays_what_it_is() -> None:
+    url = load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": "postgresql://u:pw@h/d"}).database_url
+    assert url.reveal_anew() == url.reveal()
+
+
 @pytest.mark.parametrize("text", [json.dumps({"username": "u", "password": PASSWORD}), "{not json"])
 def test_json_that_is_no_rds_secret_is_refused_without_being_quoted(text: str) -> None:
     with pytest.raises(ConfigError) as caught:
