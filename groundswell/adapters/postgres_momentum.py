@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
 from groundswell.adapters.postgres_store import append
+from groundswell.core.count_window import StoredCounts, StoredHours, exposures_by_bucket, greatest, summed
 from groundswell.core.deltas import minute_of
-from groundswell.core.detector import MIN_EXPOSURE
 from groundswell.core.frames import alert_json, momentum_json, stage_json
 from groundswell.core.habit import WIDTH, Watched
 from groundswell.core.instants import to_datetime
-from groundswell.core.momentum import BUCKETS, GRID, SPARKLINE_MINUTES, WINDOW_MINUTES, Observed
+from groundswell.core.momentum import (
+    BUCKETS,
+    DAY_HOURS,
+    HISTORY_MINUTES,
+    SPARKLINE_MINUTES,
+    WINDOW_MINUTES,
+    Observed,
+)
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
-from groundswell.ports.momentum import HourCounts, MinuteCounts, StageDraft, StageMemory, StoredHabits
+from groundswell.ports.momentum import (
+    Floats,
+    HourCounts,
+    MinuteCounts,
+    ReadPosition,
+    StageDraft,
+    StageMemory,
+    StoredHabits,
+)
 from groundswell.ports.reading import Alert
 from groundswell.ports.storing import Event, EventDraft, MomentumRow
 from groundswell.sql import queries
@@ -29,8 +43,7 @@ ROWS_PER_EVENT = 30
 """Keeps a `momentum.update` frame under the 32 KB that API Gateway carries."""
 HABITS_KEPT_HOURS = 90 * 24
 """Three half-lives of the slowest memory of a habit."""
-
-Floats: TypeAlias = npt.NDArray[np.float64]
+HOUR: Micros = 60 * MICROS_PER_MINUTE
 
 
 class PostgresMomentum:
@@ -46,36 +59,82 @@ class PostgresMomentum:
 
     async def minute_counts(self, as_of: Micros, limit: int) -> MinuteCounts:
         last = minute_of(as_of)
-        window = {"as_of": to_datetime(last), "window_start": to_datetime(last - WINDOW_MINUTES * MICROS_PER_MINUTE)}
+        window = _window(last)
         sparkline = {**window, "start": to_datetime(last - (SPARKLINE_MINUTES - 1) * MICROS_PER_MINUTE)}
         history = {**window, "start": to_datetime(_first(last))}
+        day = {"start": to_datetime(_first_of_day(last)), "until": to_datetime(last + MICROS_PER_MINUTE)}
         async with connection(self._pool) as conn:
             cur = await conn.execute(SQL["active_entities"], {**window, "limit": limit})
             entities = [row[0] for row in await cur.fetchall()]
             minutes = await _fetchone(conn, "minutes_of_entities", {**sparkline, "entity": entities})
             buckets = await _fetchone(conn, "buckets_of_entities", {**history, "entity": entities})
-            authors = await (await conn.execute(SQL["authors_of_entities"], {**window, "entity": entities})).fetchall()
-            coverage = await (await conn.execute(SQL["coverage_of_minutes"], history)).fetchall()
-        exposures = _exposures(coverage, BUCKETS * GRID.minutes)
-        by_minute = {name: exposure[-SPARKLINE_MINUTES:] for name, exposure in exposures.items()}
-        by_bucket = _by_bucket(exposures)
-        by_author = np.zeros(len(entities))
-        for position, distinct in authors:
-            by_author[position] = distinct
-        shape = (len(entities), BUCKETS)
+            hours = await _fetchone(conn, "hours_of_entities", {**day, "entity": entities})
+        coverage = await self.coverage(last // MICROS_PER_MINUTE)
+        authors = await self.authors(entities, last // MICROS_PER_MINUTE)
+        until = (last - _first_of_day(last)) // MICROS_PER_MINUTE + 1
+        by_minute = {name: exposure[until - SPARKLINE_MINUTES : until] for name, exposure in coverage.items()}
+        by_bucket = exposures_by_bucket({name: exposure[:until] for name, exposure in coverage.items()})
+        by_hour = {name: exposure.reshape(DAY_HOURS, 60).mean(1) for name, exposure in coverage.items()}
+        n = len(entities)
         return MinuteCounts(
             as_of=as_of,
             entities=entities,
             observed=Observed(
                 end_minute=last // MICROS_PER_MINUTE + 1,
-                counts=_summed(minutes, 3, by_minute, (len(entities), SPARKLINE_MINUTES)),
-                exposure=_greatest(by_minute, SPARKLINE_MINUTES),
-                mentions=_summed(buckets, 3, by_bucket, shape),
-                voices=_summed(buckets, 4, by_bucket, shape),
-                bucket_exposure=_greatest(by_bucket, BUCKETS),
-                authors=by_author,
+                counts=summed(_by_source(minutes, 3, (n, SPARKLINE_MINUTES)), by_minute, (n, SPARKLINE_MINUTES)),
+                exposure=greatest(by_minute, SPARKLINE_MINUTES),
+                mentions=summed(_by_source(buckets, 3, (n, BUCKETS)), by_bucket, (n, BUCKETS)),
+                voices=summed(_by_source(buckets, 4, (n, BUCKETS)), by_bucket, (n, BUCKETS)),
+                bucket_exposure=greatest(by_bucket, BUCKETS),
+                hours=summed(_by_source(hours, 3, (n, DAY_HOURS)), by_hour, (n, DAY_HOURS)),
+                hour_exposure=greatest(by_hour, DAY_HOURS),
+                authors=authors,
             ),
         )
+
+    async def coverage(self, last: int) -> Mapping[str, Floats]:
+        instant = last * MICROS_PER_MINUTE
+        span = {"as_of": to_datetime(instant), "start": to_datetime(_first_of_day(instant))}
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(SQL["coverage_of_minutes"], span)).fetchall()
+        return _exposures(rows, DAY_HOURS * 60)
+
+    async def authors(self, entities: Sequence[str], last: int) -> Floats:
+        values = {**_window(last * MICROS_PER_MINUTE), "entity": list(entities)}
+        found = np.zeros(len(entities))
+        async with connection(self._pool) as conn:
+            for position, distinct in await (await conn.execute(SQL["authors_of_entities"], values)).fetchall():
+                found[position] = distinct
+        return found
+
+    async def read_position(self) -> ReadPosition:
+        async with connection(self._pool) as conn:
+            rows = await (await conn.execute(SQL["read_position"])).fetchall()
+        if not rows:
+            return ReadPosition({}, "0", 0.0)
+        return ReadPosition({source: until for source, until, _, _ in rows}, rows[0][2], rows[0][3])
+
+    async def counts_since(self, since: Mapping[str, int], last: int) -> StoredCounts:
+        values = {"source": list(since), "since": list(since.values()), "last": last}
+        return await self._stored("counts_since", values)
+
+    async def counts_changed_late(self, transaction: str, first: int, last: int) -> StoredCounts:
+        values = {"transaction": transaction, "first": first, "last": last}
+        return await self._stored("counts_changed_late", values)
+
+    async def counts_of(self, entities: Sequence[str], first: int, last: int) -> StoredCounts:
+        return await self._stored("counts_of_entities", {"entity": list(entities), "first": first, "last": last})
+
+    async def hours_of(self, entities: Sequence[str], since: Mapping[str, int], until: int) -> StoredHours:
+        values = {"source": list(since), "since": list(since.values()), "entity": list(entities), "until": until}
+        async with connection(self._pool) as conn:
+            names, sources, *numbers = await _columns_of(conn, "hours_of_sources", values, 4)
+        return StoredHours(names, sources, *(np.array(column, np.int64) for column in numbers))
+
+    async def _stored(self, name: str, values: Mapping[str, object]) -> StoredCounts:
+        async with connection(self._pool) as conn:
+            names, sources, *numbers = await _columns_of(conn, name, values, 5)
+        return StoredCounts(names, sources, *(np.array(column, np.int64) for column in numbers))
 
     async def first_hour(self) -> int | None:
         async with connection(self._pool) as conn:
@@ -90,9 +149,10 @@ class PostgresMomentum:
             entities = [row[0] for row in await cur.fetchall()]
             buckets = await _fetchone(conn, "buckets_of_entities", {**span, "entity": entities})
             coverage = await (await conn.execute(SQL["coverage_of_minutes"], span)).fetchall()
-        by_bucket = _by_bucket(_exposures(coverage, BUCKETS * GRID.minutes))
-        voices = _summed(buckets, 4, by_bucket, (len(entities), BUCKETS))
-        return HourCounts(hour, entities, voices, _greatest(by_bucket, BUCKETS))
+        by_bucket = exposures_by_bucket(_exposures(coverage, HISTORY_MINUTES))
+        shape = (len(entities), BUCKETS)
+        voices = summed(_by_source(buckets, 4, shape), by_bucket, shape)
+        return HourCounts(hour, entities, voices, greatest(by_bucket, BUCKETS))
 
     async def watched(self) -> tuple[int, Watched] | None:
         async with connection(self._pool) as conn:
@@ -119,10 +179,12 @@ class PostgresMomentum:
             await conn.execute(SQL["save_watched"], {"hour": hour, "numbers": row})
             await conn.execute(SQL["forget_habits"], {"before": hour - HABITS_KEPT_HOURS})
 
-    async def texts(self, entity: str, since: Micros, until: Micros, limit: int) -> Sequence[str]:
-        values = {"entity": entity, "since": to_datetime(since), "until": to_datetime(until), "limit": limit}
+    async def prints(
+        self, entities: Sequence[str], since: Micros, until: Micros, limit: int
+    ) -> Mapping[str, Sequence[int]]:
+        values = {"entity": list(entities), "since": to_datetime(since), "until": to_datetime(until), "limit": limit}
         async with connection(self._pool) as conn:
-            return [row[0] for row in await (await conn.execute(SQL["texts_of_entity"], values)).fetchall()]
+            return dict(await (await conn.execute(SQL["prints_of_entities"], values)).fetchall())
 
     async def current(self) -> Sequence[tuple[MomentumRow, StageMemory]]:
         async with connection(self._pool) as conn:
@@ -208,9 +270,18 @@ def _columns(rows: Sequence[tuple[MomentumRow, StageMemory]]) -> dict[str, list[
     return columns
 
 
+def _window(last: Micros) -> dict[str, object]:
+    return {"as_of": to_datetime(last), "window_start": to_datetime(last - WINDOW_MINUTES * MICROS_PER_MINUTE)}
+
+
 def _first(last: Micros) -> Micros:
     """The first minute of the buckets that end with the minute `last`."""
-    return last - (BUCKETS * GRID.minutes - 1) * MICROS_PER_MINUTE
+    return last - (HISTORY_MINUTES - 1) * MICROS_PER_MINUTE
+
+
+def _first_of_day(last: Micros) -> Micros:
+    """The first minute of the `DAY_HOURS` hours of the clock of which the minute `last` is in the last one."""
+    return (last // HOUR - DAY_HOURS + 1) * HOUR
 
 
 def _exposures(coverage: Sequence[tuple[Any, ...]], minutes: int) -> Mapping[str, Floats]:
@@ -221,28 +292,24 @@ def _exposures(coverage: Sequence[tuple[Any, ...]], minutes: int) -> Mapping[str
     return exposures
 
 
-def _by_bucket(exposures: Mapping[str, Floats]) -> Mapping[str, Floats]:
-    return {name: exposure.reshape(BUCKETS, GRID.minutes).mean(1) for name, exposure in exposures.items()}
+async def _columns_of(conn: Connection, name: str, values: Mapping[str, object], width: int) -> Sequence[Sequence[Any]]:
+    """The columns of a statement that answers one row of parallel arrays."""
+    async with conn.cursor(binary=True) as cur:
+        row = await (await cur.execute(SQL[name], values)).fetchone()
+    return [()] * width if row is None or row[0] is None else row
 
 
-def _greatest(exposures: Mapping[str, Floats], width: int) -> Floats:
-    return np.max([*exposures.values(), np.zeros(width)], axis=0)
-
-
-def _summed(
-    counted: tuple[Any, ...] | None, column: int, exposures: Mapping[str, Floats], shape: tuple[int, int]
-) -> Floats:
-    """Counts summed over sources, each divided by its own coverage, times the greatest coverage of any."""
-    rates = np.zeros(shape)
+def _by_source(counted: tuple[Any, ...] | None, column: int, shape: tuple[int, int]) -> Mapping[str, Floats]:
+    """Counts laid out by source, entity and place, none below zero."""
+    found: dict[str, Floats] = {}
     if counted is None or counted[0] is None:
-        return rates
+        return found
     entity, source, place, values = (np.asarray(counted[n]) for n in (0, 1, 2, column))
-    for name, exposure in exposures.items():
+    for name in np.unique(source):
         mine = source == name
-        counts = np.zeros(shape)
+        counts = found[str(name)] = np.zeros(shape)
         counts[entity[mine], place[mine]] = np.maximum(values[mine], 0)
-        rates += np.where(exposure >= MIN_EXPOSURE, counts / np.maximum(exposure, MIN_EXPOSURE), 0.0)
-    return rates * _greatest(exposures, shape[1])
+    return found
 
 
 def _json(value: object) -> msgspec.Raw:

@@ -226,6 +226,10 @@ async def apply_counts(cur: Cursor, source: str, deltas: CountDeltas) -> None:
         columns = _mention_columns(source, less)
         for name in ("subtract_from_authors", "drop_spent_authors", "drop_spent_counts"):
             await cur.execute(SQL[name], columns)
+    if more or less:
+        changed = sorted({(entity, minute) for entity, minute, _ in deltas.mentions})
+        columns = {"source": source, "entity": [entity for entity, _ in changed], "minute": [at for _, at in changed]}
+        await cur.execute(SQL["note_late"], columns)
     if deltas.posts:
         totals = sorted(deltas.posts.items())
         await cur.execute(

@@ -29,9 +29,10 @@ SPARKLINE_MINUTES = 30
 BUCKETS = 84
 """Seven hours of five minutes: the slow window, and what the habits may not hold yet."""
 HISTORY_MINUTES = BUCKETS * 5
+DAY_HOURS = 24
 
 SLOPE_WINDOWS: Final = {"5m": (5, 1), "15m": (5, 3), "1h": (6, 10), "6h": (6, 60)}
-"""Points, and minutes to a point."""
+"""Points, and minutes to a point. The slope over a day, `24h`, has the hours of the clock for points."""
 LEAST_POINTS = 3
 
 
@@ -54,6 +55,10 @@ class Observed(msgspec.Struct, frozen=True):
     """Shape (n, BUCKETS): the same, but each author at most once a minute."""
     bucket_exposure: Floats
     """Shape (BUCKETS,)."""
+    hours: Floats
+    """Shape (n, DAY_HOURS): mentions in hours of the clock, of which the last is the one the last minute is in."""
+    hour_exposure: Floats
+    """Shape (DAY_HOURS,)."""
     authors: Floats
     """Shape (n,): distinct authors in the last `WINDOW_MINUTES`."""
 
@@ -85,17 +90,7 @@ def assess(observed: Observed, habits: Floats, watched: Watched, hour: int) -> M
         habits: shape (n, WIDTH), folded up to `hour` (hours since the epoch).
         watched: what they are divided by.
     """
-    end = observed.end_minute
-    fresh = int(np.clip((end - hour * 60) // GRID.minutes, 0, BUCKETS)) if watched.row[0] > 0 else BUCKETS
-    seen = look(
-        GRID,
-        habits,
-        watched,
-        observed.voices,
-        observed.bucket_exposure,
-        first_minute=end - BUCKETS * GRID.minutes,
-        fresh=fresh,
-    )
+    seen = glance(observed.voices, observed.bucket_exposure, habits, watched, hour=hour, end_minute=observed.end_minute)
     exposure = np.where(observed.exposure >= MIN_EXPOSURE, observed.exposure, 0.0)
     counts = observed.counts * (exposure > 0)
     recent = reach_back(exposure, len(exposure))
@@ -119,6 +114,13 @@ def assess(observed: Observed, habits: Floats, watched: Watched, hour: int) -> M
     )
 
 
+def glance(voices: Floats, exposure: Floats, habits: Floats, watched: Watched, *, hour: int, end_minute: int) -> Look:
+    """How surprising entities are, from the voices alone, shape (n, BUCKETS): before the crowd tempers it."""
+    fresh = int(np.clip((end_minute - hour * 60) // GRID.minutes, 0, BUCKETS)) if watched.row[0] > 0 else BUCKETS
+    first_minute = end_minute - BUCKETS * GRID.minutes
+    return look(GRID, habits, watched, voices, exposure, first_minute=first_minute, fresh=fresh)
+
+
 def reach_back(exposure: Floats, end: int) -> slice:
     """Minutes up to `end` that hold `RECENT_MINUTES` of observation, reaching over gaps of at most as long again."""
     start, total = end, 0.0
@@ -138,12 +140,19 @@ def _slopes(counts: Floats, exposure: Floats, observed: Observed) -> dict[str, t
         width = minutes // each
         last = values[:, -points * width :].reshape(len(values), points, width).sum(2)
         time = seen[-points * width :].reshape(points, width).sum(1) * each
-        known = time >= MIN_EXPOSURE * minutes
-        velocity = last[:, known].sum(1) / max(float(time[known].sum()), MIN_EXPOSURE)
-        at = np.flatnonzero(known) * float(minutes)
-        slope = theil_sen(at, last[:, known] / time[known])
-        found[name] = (velocity if known.any() else np.full(len(values), np.nan), slope)
+        found[name] = _slope(last, time, minutes)
+    found["24h"] = _slope(observed.hours, observed.hour_exposure * 60, 60)
     return found
+
+
+def _slope(mentions: Floats, time: Floats, minutes: int) -> tuple[Floats, Floats]:
+    """Velocity and its slope, from mentions in points of so many minutes, and the watched time of each in minutes."""
+    known = time >= MIN_EXPOSURE * minutes
+    if not known.any():
+        nothing = np.full(len(mentions), np.nan)
+        return nothing, nothing
+    velocity = mentions[:, known].sum(1) / float(time[known].sum())
+    return velocity, theil_sen(np.flatnonzero(known) * float(minutes), mentions[:, known] / time[known])
 
 
 def theil_sen(at: Floats, values: Floats) -> Floats:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from groundswell.core.co_mentions import CoMention
+from groundswell.core.count_window import StoredCounts, StoredHours
 from groundswell.core.habit import Watched
 from groundswell.core.labels import Label
 from groundswell.core.momentum import Observed
 from groundswell.core.posts import Micros
 from groundswell.ports.storing import Event, MomentumRow
+
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 
 class MinuteCounts(msgspec.Struct, frozen=True):
@@ -23,6 +26,17 @@ class MinuteCounts(msgspec.Struct, frozen=True):
     as_of: Micros
     entities: Sequence[str]
     observed: Observed
+
+
+class ReadPosition(msgspec.Struct, frozen=True):
+    """What had been stored when counts were read: what comes later is in minutes after it, or noted as late."""
+
+    until: Mapping[str, Micros]
+    """By source, the instant of event time that it is stored up to."""
+    transaction: str
+    """The oldest transaction that had perhaps not ended."""
+    at: float
+    """The database's clock, in seconds."""
 
 
 class HourCounts(msgspec.Struct, frozen=True):
@@ -77,6 +91,36 @@ class MomentumStore(Protocol):
         """The most mentioned entities of the last quarter of an hour, `limit` of them, and all that have momentum."""
         ...
 
+    async def read_position(self) -> ReadPosition: ...
+
+    async def counts_since(self, since: Mapping[str, int], last: int) -> StoredCounts:
+        """All counts of the minutes (since the epoch) from `since` on, by source, up to and with `last`."""
+        ...
+
+    async def counts_changed_late(self, transaction: str, first: int, last: int) -> StoredCounts:
+        """Counts of the minutes from `first` to `last` that were changed, after they were over, by this transaction or
+        a later one: zero where nothing is left."""
+        ...
+
+    async def counts_of(self, entities: Sequence[str], first: int, last: int) -> StoredCounts:
+        """Counts of these entities in the minutes from `first` to `last`."""
+        ...
+
+    async def hours_of(self, entities: Sequence[str], since: Mapping[str, int], until: int) -> StoredHours:
+        """Counts of these entities in hours, from the minute `since`, by source, to before the minute `until`."""
+        ...
+
+    async def coverage(self, last: int) -> Mapping[str, Floats]:
+        """By source, the watched part of each minute of the last 24 hours of the clock: shape (24 * 60,), 0 to 1.
+
+        The last of these hours is the one that the minute `last` is in; what comes after `last` is 0.
+        """
+        ...
+
+    async def authors(self, entities: Sequence[str], last: int) -> Floats:
+        """Distinct authors of each in the quarter of an hour up to the end of the minute `last`: shape (n,)."""
+        ...
+
     async def current(self) -> Sequence[tuple[MomentumRow, StageMemory]]: ...
 
     async def publish(
@@ -93,8 +137,10 @@ class MomentumStore(Protocol):
         """
         ...
 
-    async def texts(self, entity: str, since: Micros, until: Micros, limit: int) -> Sequence[str]:
-        """What the latest posts about an entity say, newest first."""
+    async def prints(
+        self, entities: Sequence[str], since: Micros, until: Micros, limit: int
+    ) -> Mapping[str, Sequence[int]]:
+        """Fingerprints of the latest `limit` posts about each of these, newest first. None: no entry."""
         ...
 
     async def first_hour(self) -> int | None:

@@ -30,7 +30,9 @@ class HabitKeeper:
 
     def __init__(self, store: MomentumStore) -> None:
         self._store = store
-        self._rows: dict[str, npt.NDArray[np.floating]] = {}
+        self._places: dict[str, int] = {}
+        self._rows = no_habits(1)
+        """Row 0 is nobody's: what was never seen."""
         self._hour: int | None = None
         self.watched = Watched.nothing()
 
@@ -57,7 +59,9 @@ class HabitKeeper:
             after = self.hour + 1
             rows = StoredHabits(counts.entities, [after] * len(counts.entities), learnt)
             await self._store.save_habits(rows, after, watched)
-            self._rows = dict(zip(counts.entities, learnt, strict=True))
+            self._places = {}
+            self._rows = no_habits(1)
+            self._hold(counts.entities, learnt)
             self._hour, self.watched = after, watched
 
     async def as_they_are(self, hour: int) -> None:
@@ -70,15 +74,18 @@ class HabitKeeper:
 
     async def of(self, entities: Sequence[str]) -> npt.NDArray[np.floating]:
         """The habits of these entities as they are at `hour`: shape (n, WIDTH), zeros for what was never seen."""
-        missing = [entity for entity in entities if entity not in self._rows]
+        missing = [entity for entity in entities if entity not in self._places]
         if missing:
             stored = await self._store.habits(missing)
-            aged = age(stored.rows, self.watched, np.array(stored.hours, int), self.hour) if stored.hours else ()
-            self._rows.update(zip(stored.entities, aged, strict=True))
-        nothing = no_habits(1)[0]
-        for entity in missing:
-            self._rows.setdefault(entity, nothing)
-        return np.stack([self._rows[entity] for entity in entities]) if entities else no_habits(0)
+            if stored.hours:
+                self._hold(stored.entities, age(stored.rows, self.watched, np.array(stored.hours, int), self.hour))
+            for entity in missing:
+                self._places.setdefault(entity, 0)
+        return self._rows[np.fromiter((self._places[entity] for entity in entities), np.int64, len(entities))]
+
+    def _hold(self, entities: Sequence[str], rows: npt.NDArray[np.floating]) -> None:
+        self._places.update(zip(entities, range(len(self._rows), len(self._rows) + len(entities)), strict=True))
+        self._rows = np.concatenate([self._rows, rows.astype(np.float32)])
 
     async def _remember(self, hour: int) -> None:
         stored = await self._store.watched()

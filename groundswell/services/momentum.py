@@ -11,13 +11,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-import msgspec
 import numpy as np
 
-from groundswell.core.detector import MIN_AUTHORS, originality
+from groundswell.core.detector import MIN_AUTHORS, Look, originality
 from groundswell.core.instants import rfc3339
-from groundswell.core.momentum import WINDOW_MINUTES, Momentum, assess
-from groundswell.core.near_duplicates import fingerprints, repeated_share
+from groundswell.core.momentum import WINDOW_MINUTES, Floats, Momentum, assess, glance
+from groundswell.core.near_duplicates import repeated_share
 from groundswell.core.news import TOLD
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
 from groundswell.core.stages import Now, StageState, next_stage
@@ -29,6 +28,7 @@ from groundswell.ports.storing import Event, MomentumRow
 from groundswell.ports.time import Clock
 from groundswell.services.habits import HabitKeeper
 from groundswell.services.momentum_rows import evidence, momentum_row
+from groundswell.services.recent_counts import Recent, RecentCounts, likeliest
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ MAX_MINUTES = 60
 """Minutes judged one by one after a pause; a longer one is judged every `COARSE_MINUTES`, of its last part."""
 COARSE_MINUTES = 5
 MAX_COARSE = 144
-MAX_TEXTS = 200
+MAX_POSTS_COMPARED = 200
 """Posts of a surge that are compared with one another."""
 HOUR = 60 * MICROS_PER_MINUTE
 
@@ -69,6 +69,7 @@ class MomentumTicker:
         self._waits: str | None = None
         self._is_live = is_live
         self._habits = HabitKeeper(store)
+        self._recent = RecentCounts(store, limit=MAX_ACTIVE)
         self._stages: dict[str, StageState] | None = None
         self._originality: dict[str, float] = {}
         """Of what is not dormant: how much of what is said is no copy."""
@@ -134,13 +135,19 @@ class MomentumTicker:
 
     async def _look(self, as_of: Micros, *, judge: bool, publish: bool) -> Sequence[Event]:
         """Assess what is active at `as_of`; where `judge`, let stages change; where `publish`, show what changed."""
-        # A whole minute is seen up to its end: the minute that begins there does not count yet.
-        counts = await self._store.minute_counts(as_of - 1 if judge else as_of, MAX_ACTIVE)
-        counts = msgspec.structs.replace(counts, as_of=as_of)
-        await self._habits.catch_up(counts.observed.end_minute // 60)
-        habits = await self._habits.of(counts.entities)
-        now = await asyncio.to_thread(assess, counts.observed, habits, self._habits.watched, self._habits.hour)
         before = self._stages or {}
+        # A whole minute is seen up to its end: the minute that begins there does not count yet.
+        recent = await self._recent.read((as_of - 1 if judge else as_of) // MICROS_PER_MINUTE, self._published.keys())
+        await self._habits.catch_up((recent.last + 1) // 60)
+        habits = await self._habits.of(recent.entities)
+        seen = await asyncio.to_thread(self._glance, recent, habits)
+        known = self._published.keys() | before.keys()
+        besides = [i for i, entity in enumerate(recent.entities) if entity in known]
+        # What could be shown or told is looked at closely. The crowd can only lower a surprisal.
+        chosen = likeliest(seen.surprisal[:, 0], besides, MAX_SHOWN)
+        authors = await self._store.authors([recent.entities[i] for i in chosen], recent.last)
+        counts = self._recent.of(recent, chosen, authors, as_of)
+        now = await asyncio.to_thread(assess, counts.observed, habits[chosen], self._habits.watched, self._habits.hour)
         stages, changes = await self._advance(counts, now, before) if judge else (before, [])
         rows = [self._row(i, counts, now, stages) for i in _shown(counts, now, stages)]
         gone = sorted(self._published.keys() - {row.entity for row in rows}) if publish else []
@@ -157,6 +164,16 @@ class MomentumTicker:
         await self._broadcaster.publish(events)
         return events
 
+    def _glance(self, recent: Recent, habits: Floats) -> Look:
+        return glance(
+            recent.voices,
+            recent.exposure,
+            habits,
+            self._habits.watched,
+            hour=self._habits.hour,
+            end_minute=recent.last + 1,
+        )
+
     async def _advance(
         self, counts: MinuteCounts, now: Momentum, before: dict[str, StageState]
     ) -> tuple[dict[str, StageState], list[StageDraft]]:
@@ -165,12 +182,13 @@ class MomentumTicker:
         stirring = (now.surprisal >= TOLD) & (authors >= MIN_AUTHORS)
         positions = {entity: i for i, entity in enumerate(counts.entities)}
         asked = {counts.entities[int(i)] for i in np.flatnonzero(stirring)} | (before.keys() & positions.keys())
+        await self._compare([counts.entities[int(i)] for i in np.flatnonzero(stirring)], counts.as_of)
         stages: dict[str, StageState] = {}
         changes: list[StageDraft] = []
         for entity in sorted(asked):
             i = positions[entity]
             old = before.get(entity, StageState("dormant", counts.as_of))
-            own = await self._original(entity, counts.as_of) if stirring[i] else self._originality.get(entity, 1.0)
+            own = self._originality.get(entity, 1.0)
             new = next_stage(
                 old,
                 Now(
@@ -190,14 +208,16 @@ class MomentumTicker:
         self._originality = {entity: self._originality[entity] for entity in stages if entity in self._originality}
         return stages, changes
 
-    async def _original(self, entity: str, as_of: Micros) -> float:
-        """How much of what is said about it is no copy, 0 to 1."""
+    async def _compare(self, entities: Sequence[str], as_of: Micros) -> None:
+        """Find out how much of what is said about these is no copy."""
+        if not entities:
+            return
         since = as_of - WINDOW_MINUTES * MICROS_PER_MINUTE
-        texts = await self._store.texts(entity, since, as_of, MAX_TEXTS)
-        prints = await asyncio.to_thread(fingerprints, texts)
-        found = float(originality(np.array(repeated_share(prints))))
-        self._originality[entity] = found
-        return found
+        prints = await self._store.prints(entities, since, as_of, MAX_POSTS_COMPARED)
+        copies = await asyncio.to_thread(
+            lambda: np.array([repeated_share(prints.get(entity, ())) for entity in entities])
+        )
+        self._originality.update(zip(entities, originality(copies).tolist(), strict=True))
 
     def _row(self, i: int, counts: MinuteCounts, now: Momentum, stages: dict[str, StageState]) -> MomentumRow:
         entity = counts.entities[i]

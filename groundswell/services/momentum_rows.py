@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from groundswell.core.entities import entity_kind, entity_name
-from groundswell.core.momentum import SPARKLINE_MINUTES, Momentum
+from groundswell.core.momentum import Momentum
 from groundswell.core.stages import StageState
 from groundswell.core.surprise import probability
 from groundswell.ports.momentum import MinuteCounts
@@ -32,9 +33,7 @@ def momentum_row(
         acceleration=round(float(now.acceleration[i]), 4),
         surprise=round(float(now.surprise[i]), 3),
         score=round(float(probability(now.surprisal[i] * original)), 4),
-        sparkline=tuple(
-            None if np.isnan(rate) else round(float(rate), 2) for rate in now.rates[i, -SPARKLINE_MINUTES:]
-        ),
+        sparkline=_sparkline(now.rates[i]),
         parts=_parts(i, now, original),
     )
 
@@ -49,6 +48,11 @@ def evidence(row: MomentumRow) -> dict[str, object]:
         "surprise": row.surprise,
         **row.parts,
     }
+
+
+def _sparkline(rates: npt.NDArray[np.floating]) -> tuple[float | None, ...]:
+    rounded: list[float] = np.round(rates, 2).tolist()
+    return tuple(None if math.isnan(rate) else rate for rate in rounded)
 
 
 def _parts(i: int, now: Momentum, original: float) -> dict[str, object]:

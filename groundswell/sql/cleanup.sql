@@ -16,6 +16,13 @@ DELETE FROM momentum WHERE entity IN (
     LIMIT %(limit)s
 )
 
+-- name: late_counts
+-- Notes of changed counts that every tick has read by now.
+DELETE FROM late_counts WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM late_counts WHERE noted_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    LIMIT %(limit)s
+))
+
 -- name: alerts
 DELETE FROM alerts WHERE id IN (
     SELECT id FROM alerts WHERE recorded_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'

@@ -17,7 +17,7 @@ SELECT entity FROM recent UNION SELECT entity FROM momentum ORDER BY 1
 -- One row of parallel arrays: position of the entity in the list given, source, minute, mentions.
 SELECT array_agg(e.position::integer - 1), array_agg(c.source), array_agg(
            (extract(epoch FROM c.minute - %(start)s::timestamptz) / 60)::integer), array_agg(c.mentions)
-FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
+FROM unnest(%(entity)b::text[]) WITH ORDINALITY AS e (entity, position)
 JOIN minute_counts c USING (entity)
 WHERE c.minute >= %(start)s::timestamptz AND c.minute <= %(as_of)s::timestamptz
 
@@ -28,11 +28,72 @@ FROM (
     SELECT e.position::integer - 1 AS position, c.source,
            (extract(epoch FROM c.minute - %(start)s::timestamptz)::integer / 300) AS bucket,
            sum(c.mentions)::integer AS mentions, sum(c.authors)::integer AS voices
-    FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
+    FROM unnest(%(entity)b::text[]) WITH ORDINALITY AS e (entity, position)
     JOIN minute_counts c USING (entity)
     WHERE c.minute >= %(start)s::timestamptz AND c.minute <= %(as_of)s::timestamptz
     GROUP BY 1, 2, 3
 ) AS found
+
+-- name: hours_of_entities
+-- The same in hours from `start` on, before `until`: mentions.
+SELECT array_agg(position), array_agg(source), array_agg(hour), array_agg(mentions)
+FROM (
+    SELECT e.position::integer - 1 AS position, c.source,
+           (extract(epoch FROM c.minute - %(start)s::timestamptz)::integer / 3600) AS hour,
+           sum(c.mentions)::integer AS mentions
+    FROM unnest(%(entity)b::text[]) WITH ORDINALITY AS e (entity, position)
+    JOIN minute_counts c USING (entity)
+    WHERE c.minute >= %(start)s::timestamptz AND c.minute < %(until)s::timestamptz
+    GROUP BY 1, 2, 3
+) AS found
+
+-- name: read_position
+-- How far each source is stored, and the oldest transaction that may not have ended yet.
+SELECT source, (extract(epoch FROM covered_until) * 1000000)::bigint, pg_snapshot_xmin(pg_current_snapshot())::text,
+       extract(epoch FROM clock_timestamp())::float8
+FROM cursors WHERE covered_until IS NOT NULL
+
+-- name: counts_since
+-- All that is stored of the minutes from one on, by source. One row of parallel arrays.
+SELECT array_agg(c.entity), array_agg(c.source), array_agg((extract(epoch FROM c.minute) / 60)::integer),
+       array_agg(c.mentions), array_agg(c.authors)
+FROM unnest(%(source)b::text[], %(since)b::integer[]) AS s (source, since)
+JOIN minute_counts c ON c.source = s.source AND c.minute >= timestamptz 'epoch' + s.since * interval '1 minute'
+WHERE c.minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
+
+-- name: counts_changed_late
+-- What is stored by now of older minutes that were changed by transactions that had not ended then.
+WITH late AS (
+    SELECT DISTINCT entity, source, minute FROM late_counts
+    WHERE transaction >= %(transaction)s::xid8
+      AND minute >= timestamptz 'epoch' + %(first)s::integer * interval '1 minute'
+      AND minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
+)
+SELECT array_agg(l.entity), array_agg(l.source), array_agg((extract(epoch FROM l.minute) / 60)::integer),
+       array_agg(COALESCE(c.mentions, 0)), array_agg(COALESCE(c.authors, 0))
+FROM late l LEFT JOIN minute_counts c USING (entity, source, minute)
+
+-- name: hours_of_sources
+-- Whole hours of entities, before the minute `until`, by source from a minute on.
+SELECT array_agg(entity), array_agg(source), array_agg(hour), array_agg(mentions)
+FROM (
+    SELECT c.entity, c.source, floor(extract(epoch FROM c.minute) / 3600)::integer AS hour,
+           sum(c.mentions)::integer AS mentions
+    FROM unnest(%(source)b::text[], %(since)b::integer[]) AS s (source, since)
+    CROSS JOIN unnest(%(entity)b::text[]) AS e (entity)
+    JOIN minute_counts c ON c.entity = e.entity AND c.source = s.source
+        AND c.minute >= timestamptz 'epoch' + s.since * interval '1 minute'
+    WHERE c.minute < timestamptz 'epoch' + %(until)s::integer * interval '1 minute'
+    GROUP BY 1, 2, 3
+) AS found
+
+-- name: counts_of_entities
+-- The minutes of entities from one on.
+SELECT array_agg(c.entity), array_agg(c.source), array_agg((extract(epoch FROM c.minute) / 60)::integer),
+       array_agg(c.mentions), array_agg(c.authors)
+FROM unnest(%(entity)b::text[]) AS e (entity) JOIN minute_counts c USING (entity)
+WHERE c.minute >= timestamptz 'epoch' + %(first)s::integer * interval '1 minute'
+  AND c.minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
 
 -- name: entities_of_hours
 -- Everything that was mentioned in a stretch, the most mentioned first.
@@ -40,10 +101,13 @@ SELECT entity FROM minute_counts
 WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
 GROUP BY entity ORDER BY sum(mentions) DESC, entity LIMIT %(limit)s
 
--- name: texts_of_entity
-SELECT text FROM posts
-WHERE entities @> ARRAY[%(entity)s::text] AND event_time >= %(since)s AND event_time < %(until)s
-ORDER BY event_time DESC LIMIT %(limit)s
+-- name: prints_of_entities
+-- Fingerprints of the latest posts that name each of these, in the same order however they arrived. One walk over the
+-- posts of the stretch: asking for each entity would read all that was ever said of the great ones.
+SELECT entity, (array_agg(p.fingerprint ORDER BY p.event_time DESC, p.id))[1:%(limit)s::integer]
+FROM posts p CROSS JOIN LATERAL unnest(p.entities) AS n (entity) JOIN unnest(%(entity)b::text[]) AS e (entity) USING (entity)
+WHERE p.event_time >= %(since)s AND p.event_time < %(until)s AND p.fingerprint IS NOT NULL
+GROUP BY entity
 
 -- name: first_hour
 SELECT (extract(epoch FROM min(minute))::bigint / 3600)::integer FROM coverage WHERE observed_seconds > 0
@@ -52,11 +116,11 @@ SELECT (extract(epoch FROM min(minute))::bigint / 3600)::integer FROM coverage W
 SELECT hour, numbers FROM watched
 
 -- name: habits
-SELECT entity, hour, numbers FROM habits WHERE entity = ANY(%(entity)s::text[])
+SELECT entity, hour, numbers FROM habits WHERE entity = ANY(%(entity)b::text[])
 
 -- name: save_habits
 INSERT INTO habits (entity, hour, numbers)
-SELECT * FROM unnest(%(entity)s::text[], %(hours)s::integer[], %(numbers)s::bytea[])
+SELECT * FROM unnest(%(entity)b::text[], %(hours)b::integer[], %(numbers)b::bytea[])
 ON CONFLICT (entity) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers
 
 -- name: save_watched
@@ -69,7 +133,7 @@ DELETE FROM habits WHERE hour < %(before)s
 
 -- name: authors_of_entities
 SELECT e.position::integer - 1, count(DISTINCT (m.source, m.author))
-FROM unnest(%(entity)s::text[]) WITH ORDINALITY AS e (entity, position)
+FROM unnest(%(entity)b::text[]) WITH ORDINALITY AS e (entity, position)
 JOIN minute_authors m USING (entity)
 WHERE m.minute > %(window_start)s::timestamptz AND m.minute <= %(as_of)s::timestamptz
 GROUP BY e.position
@@ -92,10 +156,10 @@ SELECT entity, kind, name, timestamptz 'epoch' + as_of * interval '1 microsecond
        surprise, score, sparkline::real[], parts::jsonb, peak,
        timestamptz 'epoch' + told_at * interval '1 microsecond'
 FROM unnest(
-    %(entity)s::text[], %(kind)s::text[], %(name)s::text[], %(as_of)s::bigint[], %(stage)s::text[],
-    %(stage_since)s::bigint[], %(mentions)s::integer[], %(authors)s::integer[], %(velocity)s::float8[],
-    %(acceleration)s::float8[], %(surprise)s::float8[], %(score)s::float8[], %(sparkline)s::text[],
-    %(parts)s::text[], %(peak)s::float8[], %(told_at)s::bigint[]
+    %(entity)b::text[], %(kind)b::text[], %(name)b::text[], %(as_of)b::bigint[], %(stage)b::text[],
+    %(stage_since)b::bigint[], %(mentions)b::integer[], %(authors)b::integer[], %(velocity)b::float8[],
+    %(acceleration)b::float8[], %(surprise)b::float8[], %(score)b::float8[], %(sparkline)b::text[],
+    %(parts)b::text[], %(peak)b::float8[], %(told_at)b::bigint[]
 ) AS t (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity, acceleration, surprise, score,
         sparkline, parts, peak, told_at)
 ON CONFLICT (entity) DO UPDATE
@@ -105,14 +169,14 @@ SET as_of = excluded.as_of, stage = excluded.stage, stage_since = excluded.stage
     sparkline = excluded.sparkline, parts = excluded.parts, peak = excluded.peak, told_at = excluded.told_at
 
 -- name: forget_momentum
-DELETE FROM momentum WHERE entity = ANY(%(entity)s::text[])
+DELETE FROM momentum WHERE entity = ANY(%(entity)b::text[])
 
 -- name: change_stages
 -- One instant of event time holds one change of an entity: what was told before is not told again.
 INSERT INTO stage_changes (entity, at, from_stage, stage, score, evidence)
 SELECT entity, timestamptz 'epoch' + at * interval '1 microsecond', from_stage, stage, score, evidence::jsonb
-FROM unnest(%(entity)s::text[], %(at)s::bigint[], %(from_stage)s::text[], %(stage)s::text[], %(score)s::float8[],
-            %(evidence)s::text[]) AS t (entity, at, from_stage, stage, score, evidence)
+FROM unnest(%(entity)b::text[], %(at)b::bigint[], %(from_stage)b::text[], %(stage)b::text[], %(score)b::float8[],
+            %(evidence)b::text[]) AS t (entity, at, from_stage, stage, score, evidence)
 ON CONFLICT (entity, at) DO NOTHING
 RETURNING entity
 
@@ -120,8 +184,8 @@ RETURNING entity
 -- One alert for each change that a rule asks for; the oldest rule that matches signs it.
 WITH changed AS (
     SELECT entity, kind, stage, score, timestamptz 'epoch' + at * interval '1 microsecond' AS at, evidence::jsonb
-    FROM unnest(%(entity)s::text[], %(kind)s::text[], %(stage)s::text[], %(score)s::float8[], %(at)s::bigint[],
-                %(evidence)s::text[]) AS t (entity, kind, stage, score, at, evidence)
+    FROM unnest(%(entity)b::text[], %(kind)b::text[], %(stage)b::text[], %(score)b::float8[], %(at)b::bigint[],
+                %(evidence)b::text[]) AS t (entity, kind, stage, score, at, evidence)
 ), matched AS (
     SELECT DISTINCT ON (c.entity) r.id AS rule_id, c.*
     FROM changed c JOIN alert_rules r

@@ -171,6 +171,16 @@ WHERE c.entity = d.entity AND c.minute = timestamptz 'epoch' + d.minute * interv
   AND NOT EXISTS (SELECT 1 FROM minute_authors m
                   WHERE m.entity = c.entity AND m.minute = c.minute AND m.source = c.source)
 
+-- name: note_late
+-- Says which counts changed in minutes that were over already, so that who has read them can read them again. Older than
+-- a day nobody keeps them.
+INSERT INTO late_counts (entity, minute, source)
+SELECT d.entity, timestamptz 'epoch' + d.minute * interval '1 microsecond', c.source
+FROM cursors c, unnest(%(entity)b::text[], %(minute)b::bigint[]) AS d (entity, minute)
+WHERE c.source = %(source)s
+  AND timestamptz 'epoch' + d.minute * interval '1 microsecond' < date_trunc('minute', c.covered_until) - interval '1 minute'
+  AND timestamptz 'epoch' + d.minute * interval '1 microsecond' > c.covered_until - interval '25 hours'
+
 -- name: add_totals
 INSERT INTO minute_totals AS t (source, minute, posts)
 SELECT %(source)s, timestamptz 'epoch' + minute * interval '1 microsecond', n
@@ -199,7 +209,7 @@ SELECT pg_advisory_xact_lock(7302001)
 -- name: append_events
 INSERT INTO events (type, live, data, pks)
 SELECT type, live, data::jsonb, CASE WHEN pks = '' THEN NULL ELSE string_to_array(pks, ',')::bigint[] END
-FROM unnest(%(type)s::text[], %(live)s::boolean[], %(data)s::text[], %(pks)s::text[]) WITH ORDINALITY
+FROM unnest(%(type)b::text[], %(live)b::boolean[], %(data)b::text[], %(pks)b::text[]) WITH ORDINALITY
     AS t (type, live, data, pks, position)
 ORDER BY position
 RETURNING seq, (extract(epoch FROM ts) * 1000000)::bigint

@@ -34,6 +34,7 @@ from groundswell.services.cleanup import Cleanup
 from groundswell.services.index_upkeep import IndexRetention, TermUpkeep
 from groundswell.services.mover import Mover
 from groundswell.services.orphan_vectors import OrphanVectors
+from groundswell.services.recent_counts import NOTES_KEPT_S
 from groundswell.services.reporting import Report
 from groundswell.services.rollup import Rollup
 from groundswell.services.withdrawals import Withdrawals
@@ -207,6 +208,7 @@ def sweeps(
     found: list[Sweep] = [
         AgeSweep(pool, "events", keep_s=settings.events_keep_hours * 3600.0),
         AgeSweep(pool, "momentum", keep_s=MOMENTUM_KEEP_S),
+        AgeSweep(pool, "late_counts", keep_s=NOTES_KEPT_S),
         AgeSweep(pool, "alerts", keep_s=settings.alerts_keep_days * DAY_S),
         AgeSweep(pool, "tombstones", keep_s=tombstones_s),
         AgeSweep(pool, "author_tombstones", keep_s=tombstones_s),

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from groundswell.core.habit import Watched, fold_hour, no_habits
 from groundswell.core.momentum import (
     BUCKETS,
+    DAY_HOURS,
     GRID,
     HISTORY_MINUTES,
     SPARKLINE_MINUTES,
@@ -33,13 +34,19 @@ def observed(minutes: np.ndarray, exposure: np.ndarray, authors: float | None = 
     """What was seen of entities from their minutes, shape (n, HISTORY_MINUTES); everyone says a thing once."""
     rows = np.atleast_2d(minutes).astype(float)
     buckets = (rows * (exposure > 0)).reshape(len(rows), BUCKETS, GRID.minutes).sum(2)
+    end = end or (HOUR + LEARNT_HOURS) * 60 + 25
+    hours = (np.arange(end - HISTORY_MINUTES, end) // 60) - ((end - 1) // 60 - DAY_HOURS + 1)
+    by_hour = np.zeros((len(rows), DAY_HOURS))
+    np.add.at(by_hour, (slice(None), hours), rows * (exposure > 0))
     return Observed(
-        end_minute=end or (HOUR + LEARNT_HOURS) * 60 + 25,
+        end_minute=end,
         counts=rows[:, -SPARKLINE_MINUTES:],
         exposure=exposure[-SPARKLINE_MINUTES:],
         mentions=buckets,
         voices=buckets,
         bucket_exposure=exposure.reshape(BUCKETS, GRID.minutes).mean(1),
+        hours=by_hour,
+        hour_exposure=np.bincount(hours, exposure, DAY_HOURS) / 60,
         authors=rows[:, -15:].sum(1) if authors is None else np.full(len(rows), authors),
     )
 
