@@ -160,7 +160,7 @@ class CountWindow:
             self._tell_recent(own, counts.entities, counts.minutes, mentions, np.flatnonzero(new))
 
     def _tell_recent(self, own: _OfSource, names: Sequence[str], minutes: Ints, mentions: Ints, at: Ints) -> None:
-        numbers = np.fromiter((self._number(names[i]) for i in at.tolist()), np.int64, len(at))
+        numbers = np.fromiter((self._number(names[int(i)]) for i in at), np.int64, len(at))
         minutes, mentions = minutes[at], mentions[at]
         for minute in sorted(set(minutes.tolist())):
             here = minutes == minute

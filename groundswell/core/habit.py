@@ -217,6 +217,10 @@ def _peaks(habits: Floats, watched: Floats) -> dict[str, Floats]:
 # ------------------------------------------------------------------ how surprising
 def windows(grid: Grid, values: Floats, last: int) -> tuple[Floats, Floats]:
     """Sums over the fast and the slow window that end with each of the `last` buckets: two of shape (n, last)."""
+    if last == 1:
+        # What a tick asks for: a running sum over everything would be most of its work.
+        fast, slow = (values[..., -span:].sum(-1, keepdims=True) for span in grid.scales)
+        return fast, slow
     sums = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
     width = int(values.shape[-1])
     ends = np.arange(width - last + 1, width + 1)

@@ -119,8 +119,7 @@ class RecentCounts:
     async def _go_on(self, window: CountWindow, last: int) -> None:
         # What changes in older minutes is noted: see note_late in store.sql.
         stored = {
-            source: min(until // MICROS_PER_MINUTE - 1, window.last + 1)
-            for source, until in self._position.until.items()
+            source: min(until // MICROS_PER_MINUTE, window.last + 1) for source, until in self._position.until.items()
         }
         window.move(last)
         since = {source: max(minute, window.first) for source, minute in stored.items()}

@@ -178,7 +178,7 @@ INSERT INTO late_counts (entity, minute, source)
 SELECT d.entity, timestamptz 'epoch' + d.minute * interval '1 microsecond', c.source
 FROM cursors c, unnest(%(entity)b::text[], %(minute)b::bigint[]) AS d (entity, minute)
 WHERE c.source = %(source)s
-  AND timestamptz 'epoch' + d.minute * interval '1 microsecond' < date_trunc('minute', c.covered_until) - interval '1 minute'
+  AND timestamptz 'epoch' + d.minute * interval '1 microsecond' < date_trunc('minute', c.covered_until)
   AND timestamptz 'epoch' + d.minute * interval '1 microsecond' > c.covered_until - interval '25 hours'
 
 -- name: add_totals
