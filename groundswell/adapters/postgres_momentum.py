@@ -160,7 +160,8 @@ class PostgresMomentum:
         if row is None or len(row[1]) != WIDTH * 8:
             # Written by another version: what it learnt is learnt anew from the counts.
             return None
-        return row[0], Watched(np.frombuffer(row[1], "<f8").copy())
+        kinds = {kind: tuple(numbers) for kind, numbers in row[2].items()}
+        return row[0], Watched(np.frombuffer(row[1], "<f8").copy(), kinds)
 
     async def habits(self, entities: Sequence[str]) -> StoredHabits:
         async with connection(self._pool) as conn:
@@ -176,7 +177,8 @@ class PostgresMomentum:
             if numbers:
                 await conn.execute(SQL["save_habits"], values)
             row = np.ascontiguousarray(watched.row, "<f8").tobytes()
-            await conn.execute(SQL["save_watched"], {"hour": hour, "numbers": row})
+            kinds = msgspec.json.encode(watched.kinds).decode()
+            await conn.execute(SQL["save_watched"], {"hour": hour, "numbers": row, "kinds": kinds})
             await conn.execute(SQL["forget_habits"], {"before": hour - HABITS_KEPT_HOURS})
 
     async def prints(

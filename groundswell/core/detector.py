@@ -21,6 +21,7 @@ from groundswell.core.habit import (
     peak_distribution,
     windows,
 )
+from groundswell.core.priors import GENERAL, Priors
 from groundswell.core.surprise import merged, surprisal
 
 Floats: TypeAlias = npt.NDArray[np.floating]
@@ -63,6 +64,7 @@ def look(
     first_minute: int,
     fresh: int,
     last: int = 1,
+    priors: Priors = GENERAL,
 ) -> Look:
     """Judge the last buckets of n entities.
 
@@ -73,10 +75,11 @@ def look(
         first_minute: minutes since the epoch at the start of the first bucket.
         fresh: how many of the last buckets the habits do not hold yet.
         last: how many of the last buckets to judge.
+        priors: what is expected of each before it has a history.
     """
     observed = np.where(exposure >= MIN_EXPOSURE, exposure, 0.0)
     seen = counts * (observed > 0)
-    expected = outlook(grid, habits, watched, seen, observed, first_minute=first_minute, fresh=fresh)
+    expected = outlook(grid, habits, watched, seen, observed, first_minute=first_minute, fresh=fresh, priors=priors)
     fast, slow = deviations(grid, seen, expected, last)
     location, scale = peak_distribution(expected)
     fast_surprisal = surprisal(fast, location[:, :1], scale[:, :1])

@@ -12,12 +12,14 @@ enter winsorised (Huber, Robust Statistics, chapter 1), so that a surge does not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from groundswell.core.priors import GENERAL, Kinds, Priors, learn_kinds
 from groundswell.core.surprise import deviance_residual, gumbel_of_moments
 
 Floats: TypeAlias = npt.NDArray[np.floating]
@@ -61,17 +63,8 @@ NOISE_CAP = 4.0
 """Counts enter the level at most at so many times what was expected, and so many mentions; the peak of a day at so many
 standard deviations of peaks; a squared deviation at so many variances."""
 
-PRIOR_DISPERSION = (0.25, 0.15)
-"""Variance beyond Poisson, as a share of the squared mean: a bucket of mentions varies by half, six hours by 40%."""
 DISPERSION_BUCKETS = (200.0, 12.0)
 LEAST_DISPERSION = 0.002
-PRIOR_PEAK_MEAN = (3.2, 1.3)
-PRIOR_PEAK_DEVIATION = (1.6, 1.0)
-"""How high an ordinary day of an ordinary entity peaks, in standard deviations, by scale."""
-LEAST_PEAK_MEAN = (1.5, 0.4)
-LEAST_PEAK_DEVIATION = (0.4, 0.3)
-"""No days are taken to peak lower than this, however silent those were that were seen: silence does not teach how
-steady an entity is once it speaks. Half of what 288 independent chances a day would give."""
 PEAK_MEAN_DAYS = 1.0
 PEAK_DEVIATION_DAYS = 3.0
 
@@ -104,6 +97,8 @@ class Watched(msgspec.Struct, frozen=True):
 
     row: Floats
     """Shape (WIDTH,). `TODAY` holds the watched part of the day."""
+    kinds: Kinds = {}
+    """What kinds have taught; see `groundswell.core.priors`."""
 
     @classmethod
     def nothing(cls) -> Watched:
@@ -132,7 +127,15 @@ def no_habits(n: int) -> Floats:
 
 
 def outlook(
-    grid: Grid, habits: Floats, watched: Watched, counts: Floats, exposure: Floats, *, first_minute: int, fresh: int
+    grid: Grid,
+    habits: Floats,
+    watched: Watched,
+    counts: Floats,
+    exposure: Floats,
+    *,
+    first_minute: int,
+    fresh: int,
+    priors: Priors = GENERAL,
 ) -> Outlook:
     """What habit leads one to expect of each bucket, using nothing later than the bucket before it.
 
@@ -141,6 +144,7 @@ def outlook(
         exposure: shape (b,), the observed part of each bucket, 0 to 1.
         first_minute: minutes since the epoch of the first bucket's start; not necessarily a multiple of the grid.
         fresh: how many of the last buckets are not in the habits yet. They tell the level of those that follow them.
+        priors: what is expected of each before it has a history.
     """
     level, denominator = habits[:, LEVEL].astype(float), float(watched.row[LEVEL])
     rate = level / denominator if denominator > 0 else np.zeros(len(habits))
@@ -163,8 +167,8 @@ def outlook(
     return Outlook(
         mean=mean,
         factor=factor,
-        dispersion=_dispersion(grid, habits, rate),
-        **_peaks(habits, watched.row),
+        dispersion=_dispersion(grid, habits, rate, priors),
+        **_peaks(habits, watched.row, priors),
         watched_minutes=(denominator + before) * grid.minutes,
     )
 
@@ -194,23 +198,23 @@ def weekday_of(hour: npt.NDArray[np.int_] | int) -> npt.NDArray[np.int_]:
     return (np.asarray(hour) // HOURS_A_DAY + THURSDAY) % DAYS_A_WEEK
 
 
-def _dispersion(grid: Grid, habits: Floats, rate: Floats) -> Floats:
+def _dispersion(grid: Grid, habits: Floats, rate: Floats, priors: Priors) -> Floats:
     unit = (rate[:, None] + 0.25) ** 2 * np.square(grid.scales, dtype=float)
     pull = unit * DISPERSION_BUCKETS
-    found = (habits[:, NOISE] + np.asarray(PRIOR_DISPERSION) * pull) / (habits[:, SIGNAL] + pull)
+    found = (habits[:, NOISE] + priors.dispersion * pull) / (habits[:, SIGNAL] + pull)
     return np.maximum(found, LEAST_DISPERSION)
 
 
-def _peaks(habits: Floats, watched: Floats) -> dict[str, Floats]:
+def _peaks(habits: Floats, watched: Floats, priors: Priors) -> dict[str, Floats]:
     days = watched[PEAKS]
     sums, squares = habits[:, PEAKS].astype(float), habits[:, SQUARES].astype(float)
-    mean = (sums + PEAK_MEAN_DAYS * np.asarray(PRIOR_PEAK_MEAN)) / (days + PEAK_MEAN_DAYS)
+    mean = (sums + PEAK_MEAN_DAYS * priors.peak_mean) / (days + PEAK_MEAN_DAYS)
     spread = np.maximum(squares - 2 * mean * sums + days * mean**2, 0.0)
-    pull = PEAK_DEVIATION_DAYS * np.square(PRIOR_PEAK_DEVIATION)
+    pull = PEAK_DEVIATION_DAYS * np.square(priors.peak_deviation)
     deviation = np.sqrt((spread + pull) / (days + PEAK_DEVIATION_DAYS))
     return {
-        "peak_mean": np.maximum(mean, LEAST_PEAK_MEAN),
-        "peak_deviation": np.maximum(deviation, LEAST_PEAK_DEVIATION),
+        "peak_mean": np.maximum(mean, priors.least_mean),
+        "peak_deviation": np.maximum(deviation, priors.least_deviation),
     }
 
 
@@ -262,7 +266,14 @@ def _kept(hours: npt.NDArray[np.int_] | int) -> Floats:
 
 
 def fold_hour(
-    grid: Grid, habits: Floats, watched: Watched, counts: Floats, exposure: Floats, *, hour: int
+    grid: Grid,
+    habits: Floats,
+    watched: Watched,
+    counts: Floats,
+    exposure: Floats,
+    *,
+    hour: int,
+    priors: Priors = GENERAL,
 ) -> tuple[Floats, Watched]:
     """Habits after one more hour of the epoch.
 
@@ -272,7 +283,9 @@ def fold_hour(
         exposure: shape (b,).
     """
     first_minute = (hour + 1) * 60 - len(exposure) * grid.minutes
-    expected = outlook(grid, habits, watched, counts, exposure, first_minute=first_minute, fresh=grid.hour)
+    expected = outlook(
+        grid, habits, watched, counts, exposure, first_minute=first_minute, fresh=grid.hour, priors=priors
+    )
     now = slice(-grid.hour, None)
     enough = expected.watched_minutes >= WINSOR_AFTER_MINUTES
     clipped = np.where(enough, winsorised(counts, expected.mean), counts) * (exposure > 0)
@@ -311,7 +324,7 @@ def fold_hour(
         row[PEAKS] += part
         row[SQUARES] += part
         row[TODAY] = 0.0
-    return new.astype(np.float32), Watched(row)
+    return new.astype(np.float32), Watched(row, watched.kinds)
 
 
 def _shares(grid: Grid, habits: Floats, watched: Floats) -> tuple[Floats, Floats]:
@@ -334,7 +347,14 @@ def _close_day(habits: Floats, mean: Floats, deviation: Floats, part: float) -> 
     return habits
 
 
-def age(habits: Floats, watched: Watched, since: npt.NDArray[np.int_], hour: int) -> Floats:
+def taught(grid: Grid, habits: Floats, watched: Watched, kinds: Sequence[str]) -> Watched:
+    """The same, with what these habits say of the kinds of their entities."""
+    rate = habits[:, LEVEL].astype(float) / max(float(watched.row[LEVEL]), 1.0)
+    own = _dispersion(grid, habits, rate, GENERAL)
+    return Watched(watched.row, learn_kinds(kinds, own, habits[:, PEAKS], habits[:, SQUARES]))
+
+
+def age(habits: Floats, watched: Watched, since: npt.NDArray[np.int_], hour: int, priors: Priors = GENERAL) -> Floats:
     """Habits that were last folded up to `since` (shape (n,), hours since the epoch), as they are at `hour`.
 
     What lies between was silence: sums are forgotten, and an unfinished day is closed as it stood.
@@ -343,7 +363,8 @@ def age(habits: Floats, watched: Watched, since: npt.NDArray[np.int_], hour: int
     midnight = (since // HOURS_A_DAY + 1) * HOURS_A_DAY
     over = (midnight <= hour) & (since < hour)
     if over.any():
-        spread = _peaks(habits[over], watched.row)
+        of_these = Priors(*(np.broadcast_to(each, (len(habits), 2))[over] for each in msgspec.structs.astuple(priors)))
+        spread = _peaks(habits[over], watched.row, of_these)
         until = aged[over] * _kept(midnight[over] - since[over])
         aged[over] = _close_day(until, spread["peak_mean"], spread["peak_deviation"], 1.0)
     began = np.where(over, midnight, since)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from groundswell.core.detector import MIN_EXPOSURE, Look, crowd, look
 from groundswell.core.habit import Grid, Watched
+from groundswell.core.priors import GENERAL, Priors
 from groundswell.core.surprise import probability
 
 Floats: TypeAlias = npt.NDArray[np.floating]
@@ -83,14 +84,16 @@ class Momentum(msgspec.Struct, frozen=True):
     """By window: mentions a minute, and their change in mentions a minute, a minute. NaN: too little was seen."""
 
 
-def assess(observed: Observed, habits: Floats, watched: Watched, hour: int) -> Momentum:
+def assess(observed: Observed, habits: Floats, watched: Watched, hour: int, priors: Priors = GENERAL) -> Momentum:
     """Momentum of n entities at the end of what was observed.
 
     Args:
         habits: shape (n, WIDTH), folded up to `hour` (hours since the epoch).
         watched: what they are divided by.
+        priors: what is expected of each before it has a history.
     """
-    seen = glance(observed.voices, observed.bucket_exposure, habits, watched, hour=hour, end_minute=observed.end_minute)
+    voices, watch, end = observed.voices, observed.bucket_exposure, observed.end_minute
+    seen = glance(voices, watch, habits, watched, hour=hour, end_minute=end, priors=priors)
     exposure = np.where(observed.exposure >= MIN_EXPOSURE, observed.exposure, 0.0)
     counts = observed.counts * (exposure > 0)
     recent = reach_back(exposure, len(exposure))
@@ -114,11 +117,20 @@ def assess(observed: Observed, habits: Floats, watched: Watched, hour: int) -> M
     )
 
 
-def glance(voices: Floats, exposure: Floats, habits: Floats, watched: Watched, *, hour: int, end_minute: int) -> Look:
+def glance(
+    voices: Floats,
+    exposure: Floats,
+    habits: Floats,
+    watched: Watched,
+    *,
+    hour: int,
+    end_minute: int,
+    priors: Priors = GENERAL,
+) -> Look:
     """How surprising entities are, from the voices alone, shape (n, BUCKETS): before the crowd tempers it."""
     fresh = int(np.clip((end_minute - hour * 60) // GRID.minutes, 0, BUCKETS)) if watched.row[0] > 0 else BUCKETS
     first_minute = end_minute - BUCKETS * GRID.minutes
-    return look(GRID, habits, watched, voices, exposure, first_minute=first_minute, fresh=fresh)
+    return look(GRID, habits, watched, voices, exposure, first_minute=first_minute, fresh=fresh, priors=priors)
 
 
 def reach_back(exposure: Floats, end: int) -> slice:

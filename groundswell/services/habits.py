@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from groundswell.core.habit import Watched, age, fold_hour, no_habits
+from groundswell.core.habit import Floats, Watched, age, fold_hour, no_habits, taught
 from groundswell.core.momentum import GRID
-from groundswell.ports.momentum import MomentumStore, StoredHabits
+from groundswell.core.priors import Priors, priors_of
+from groundswell.ports.momentum import HourCounts, MomentumStore, StoredHabits
 
 MAX_ENTITIES = 50_000
 """Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""
@@ -53,9 +53,7 @@ class HabitKeeper:
         while self.hour < hour:
             counts = await self._store.hour_counts(self.hour, MAX_ENTITIES)
             habits = await self.of(counts.entities)
-            learnt, watched = await asyncio.to_thread(
-                fold_hour, GRID, habits, self.watched, counts.voices, counts.exposure, hour=self.hour
-            )
+            learnt, watched = await asyncio.to_thread(self._learn, counts, habits)
             after = self.hour + 1
             rows = StoredHabits(counts.entities, [after] * len(counts.entities), learnt)
             await self._store.save_habits(rows, after, watched)
@@ -63,6 +61,17 @@ class HabitKeeper:
             self._rows = no_habits(1)
             self._hold(counts.entities, learnt)
             self._hour, self.watched = after, watched
+
+    def _learn(self, counts: HourCounts, habits: Floats) -> tuple[Floats, Watched]:
+        priors = self.priors(counts.entities)
+        learnt, watched = fold_hour(
+            GRID, habits, self.watched, counts.voices, counts.exposure, hour=self.hour, priors=priors
+        )
+        return learnt, taught(GRID, learnt, watched, _kinds(counts.entities)) if counts.entities else watched
+
+    def priors(self, entities: Sequence[str]) -> Priors:
+        """What is expected of these before they have a history."""
+        return priors_of(_kinds(entities), self.watched.kinds)
 
     async def as_they_are(self, hour: int) -> None:
         """Take the habits that are stored, as far as they go, and learn nothing: for looking back.
@@ -72,18 +81,19 @@ class HabitKeeper:
         stored = await self._store.watched()
         self._hour, self.watched = (hour, Watched.nothing()) if stored is None else stored
 
-    async def of(self, entities: Sequence[str]) -> npt.NDArray[np.floating]:
+    async def of(self, entities: Sequence[str]) -> Floats:
         """The habits of these entities as they are at `hour`: shape (n, WIDTH), zeros for what was never seen."""
         missing = [entity for entity in entities if entity not in self._places]
         if missing:
             stored = await self._store.habits(missing)
             if stored.hours:
-                self._hold(stored.entities, age(stored.rows, self.watched, np.array(stored.hours, int), self.hour))
+                since, priors = np.array(stored.hours, int), self.priors(stored.entities)
+                self._hold(stored.entities, age(stored.rows, self.watched, since, self.hour, priors))
             for entity in missing:
                 self._places.setdefault(entity, 0)
         return self._rows[np.fromiter((self._places[entity] for entity in entities), np.int64, len(entities))]
 
-    def _hold(self, entities: Sequence[str], rows: npt.NDArray[np.floating]) -> None:
+    def _hold(self, entities: Sequence[str], rows: Floats) -> None:
         self._places.update(zip(entities, range(len(self._rows), len(self._rows) + len(entities)), strict=True))
         self._rows = np.concatenate([self._rows, rows.astype(np.float32)])
 
@@ -96,3 +106,7 @@ class HabitKeeper:
             return
         first = await self._store.first_hour()
         self._hour = hour if first is None else min(hour, max(first, hour - MAX_HOURS))
+
+
+def _kinds(entities: Sequence[str]) -> list[str]:
+    return [entity.partition(":")[0] for entity in entities]

@@ -19,6 +19,7 @@ from groundswell.core.momentum import WINDOW_MINUTES, Floats, Momentum, assess, 
 from groundswell.core.near_duplicates import repeated_share
 from groundswell.core.news import TOLD
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
+from groundswell.core.priors import Priors
 from groundswell.core.stages import Now, StageState, next_stage
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
@@ -140,14 +141,18 @@ class MomentumTicker:
         recent = await self._recent.read((as_of - 1 if judge else as_of) // MICROS_PER_MINUTE, self._published.keys())
         await self._habits.catch_up((recent.last + 1) // 60)
         habits = await self._habits.of(recent.entities)
-        seen = await asyncio.to_thread(self._glance, recent, habits)
+        priors = self._habits.priors(recent.entities)
+        seen = await asyncio.to_thread(self._glance, recent, habits, priors)
         known = self._published.keys() | before.keys()
         besides = [i for i, entity in enumerate(recent.entities) if entity in known]
         # What could be shown or told is looked at closely. The crowd can only lower a surprisal.
         chosen = likeliest(seen.surprisal[:, 0], besides, MAX_SHOWN)
         authors = await self._store.authors([recent.entities[i] for i in chosen], recent.last)
         counts = self._recent.of(recent, chosen, authors, as_of)
-        now = await asyncio.to_thread(assess, counts.observed, habits[chosen], self._habits.watched, self._habits.hour)
+        priors = self._habits.priors(counts.entities)
+        now = await asyncio.to_thread(
+            assess, counts.observed, habits[chosen], self._habits.watched, self._habits.hour, priors
+        )
         stages, changes = await self._advance(counts, now, before) if judge else (before, [])
         rows = [self._row(i, counts, now, stages) for i in _shown(counts, now, stages)]
         gone = sorted(self._published.keys() - {row.entity for row in rows}) if publish else []
@@ -164,7 +169,7 @@ class MomentumTicker:
         await self._broadcaster.publish(events)
         return events
 
-    def _glance(self, recent: Recent, habits: Floats) -> Look:
+    def _glance(self, recent: Recent, habits: Floats, priors: Priors) -> Look:
         return glance(
             recent.voices,
             recent.exposure,
@@ -172,6 +177,7 @@ class MomentumTicker:
             self._habits.watched,
             hour=self._habits.hour,
             end_minute=recent.last + 1,
+            priors=priors,
         )
 
     async def _advance(

@@ -67,7 +67,8 @@ class TimeTravel:
         habits = HabitKeeper(self._store)
         await habits.as_they_are(counts.observed.end_minute // 60)
         rows_of = await habits.of(counts.entities)
-        now = await asyncio.to_thread(assess, counts.observed, rows_of, habits.watched, habits.hour)
+        priors = habits.priors(counts.entities)
+        now = await asyncio.to_thread(assess, counts.observed, rows_of, habits.watched, habits.hour, priors)
         stages = await self._reads.stages_then(counts.entities, instant)
         rows = [
             momentum_row(i, counts, now, StageState(*stages.get(entity, ("dormant", instant))))  # pyright: ignore[reportArgumentType]

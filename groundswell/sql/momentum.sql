@@ -113,7 +113,7 @@ GROUP BY entity
 SELECT (extract(epoch FROM min(minute))::bigint / 3600)::integer FROM coverage WHERE observed_seconds > 0
 
 -- name: watched
-SELECT hour, numbers FROM watched
+SELECT hour, numbers, kinds FROM watched
 
 -- name: habits
 SELECT entity, hour, numbers FROM habits WHERE entity = ANY(%(entity)b::text[])
@@ -124,8 +124,8 @@ SELECT * FROM unnest(%(entity)b::text[], %(hours)b::integer[], %(numbers)b::byte
 ON CONFLICT (entity) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers
 
 -- name: save_watched
-INSERT INTO watched (hour, numbers) VALUES (%(hour)s, %(numbers)s)
-ON CONFLICT (one) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers
+INSERT INTO watched (hour, numbers, kinds) VALUES (%(hour)s, %(numbers)s, %(kinds)s::jsonb)
+ON CONFLICT (one) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers, kinds = excluded.kinds
 
 -- name: forget_habits
 -- What was silent for so long has nothing left to say of itself.

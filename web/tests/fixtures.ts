@@ -34,6 +34,7 @@ export function momentum(entity: string, score: number, fields: Partial<Momentum
     surprise: 3,
     score,
     sparkline: [],
+    parts: {},
     ...fields,
   };
 }

@@ -1,7 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { arrive, EMPTY_FEED, type Feed, listing, release, SHOWN, WAITING, withdraw } from "../src/model/feed";
-import { FOLLOWED, merge, ordered } from "../src/model/movers";
+import { changeStage, FOLLOWED, merge, ordered } from "../src/model/movers";
 import { Sampler } from "../src/model/sampler";
+import { reasons } from "../src/model/why";
 import { momentum, post } from "./fixtures";
 
 const ids = (feed: Feed) => feed.shown.map(({ id }) => id);
@@ -99,5 +100,49 @@ describe("the movers", () => {
     const shown = ["hashtag:a", "hashtag:b", "hashtag:gone"];
     expect(ordered(rows, shown, true).map(({ name }) => name)).toEqual(["a", "b", "new"]);
     expect(ordered(rows, shown, false).map(({ name }) => name)).toEqual(["new", "b", "a"]);
+  });
+});
+
+describe("a change of stage", () => {
+  const at = "2026-07-04T14:39:00Z";
+  const change = { entity: "hashtag:a", at, from_stage: "rising", stage: "peaking", score: 0.97 } as const;
+
+  test("is shown at once, with the score that made it, and sorts anew", () => {
+    const rows = changeStage([momentum("hashtag:b", 0.9), momentum("hashtag:a", 0.5)], change);
+    expect(rows.map(({ name }) => name)).toEqual(["a", "b"]);
+    expect(rows[0]).toMatchObject({ stage: "peaking", stage_since: at, score: 0.97 });
+  });
+
+  test("that came late, or is of an entity that is not followed, changes nothing", () => {
+    const rows = [momentum("hashtag:a", 0.5, { as_of: "2026-07-04T14:45:00Z" })];
+    expect(changeStage(rows, change)).toBe(rows);
+    const others = [momentum("hashtag:b", 0.9)];
+    expect(changeStage(others, change)).toBe(others);
+  });
+});
+
+describe("why a score is what it is", () => {
+  const texts = (parts: object) => reasons(momentum("hashtag:a", 0.9, { parts })).map(({ text }) => text);
+
+  test("is said in what is usual, how far it is from that, and how rare", () => {
+    expect(texts({ expected: 12.3, fast: 6.21, slow: 0.2, surprisal: 2, crowd: 1, originality: 1 })).toEqual([
+      "about 12, but nothing was observed",
+      "6.2 standard deviations above usual",
+      "as usual",
+      "one day in 100",
+    ]);
+    expect(texts({ fast: -2, surprisal: 0.01 })).toEqual(["2.0 standard deviations below usual", "any day"]);
+    expect(texts({ surprisal: 40 })).toEqual(["one day in more than a million"]);
+  });
+
+  test("says what holds it down, and only then", () => {
+    expect(texts({ crowd: 0.4, originality: 0.5 })).toEqual([
+      "few authors for so many mentions: counts 40%",
+      "mostly copies of one another: counts 50%",
+    ]);
+  });
+
+  test("is nothing where the row says nothing", () => {
+    expect(reasons(momentum("hashtag:a", 0.9))).toEqual([]);
   });
 });

@@ -24,6 +24,39 @@ export interface Post {
 export const STAGES = ["dormant", "emerging", "rising", "peaking", "fading"] as const;
 export type Stage = (typeof STAGES)[number];
 
+/** How fast it goes over a window. Null: too little of it was observed. */
+export interface Slope {
+  /** Mentions a minute. */
+  velocity: number | null;
+  /** Mentions a minute, a minute. */
+  acceleration: number | null;
+}
+
+/** What a score is made of; docs/momentum.md says how. Empty for rows that an earlier release wrote. */
+export interface Parts {
+  /** Voices that are usual in the last five minutes: mentions, each author at most once a minute. */
+  expected?: number;
+  /** Standard deviations above what is usual: in five minutes, and in six hours. */
+  fast?: number;
+  slow?: number;
+  /** Minus the decimal logarithm of the chance that an ordinary day gets here, before it is tempered. */
+  surprisal?: number;
+  /** 0 to 1: what it is tempered by where few authors say much, and where posts are copies. */
+  crowd?: number;
+  originality?: number;
+  /** By window: `5m`, `15m`, `1h`, `6h`, `24h`. */
+  slopes?: Record<string, Slope>;
+}
+
+/** A change of stage, as a `momentum.stage` frame tells it. */
+export interface StageChange {
+  entity: string;
+  at: string;
+  from_stage: Stage;
+  stage: Stage;
+  score: number;
+}
+
 export interface Momentum {
   entity: string;
   kind: string;
@@ -45,6 +78,7 @@ export interface Momentum {
   score: number;
   /** Mentions a minute over the last 30 minutes, oldest first; null where nothing was observed. */
   sparkline: (number | null)[];
+  parts: Parts;
   /** What its posts have in common, in a few words. Listings say it, frames do not. */
   label?: string | null;
 }

@@ -1,13 +1,23 @@
 import { batch, computed, effect, type ReadonlySignal, signal, untracked } from "@preact/signals";
 import { type Api, ApiError } from "../api/client";
-import type { Gap, Momentum, Post, SearchAnswer, Series, SeriesWindow, Stats, Status } from "../api/types";
+import type {
+  Gap,
+  Momentum,
+  Post,
+  SearchAnswer,
+  Series,
+  SeriesWindow,
+  StageChange,
+  Stats,
+  Status,
+} from "../api/types";
 import type { Frame } from "../live/frames";
 import type { Link } from "../live/protocol";
 import type { LiveShell } from "../live/shell";
 import { parseRoute, type Route } from "../route";
 import { shortDisplay } from "../text/names";
 import { arrive, EMPTY_FEED, type Feed, listing, release, withdraw } from "./feed";
-import { merge } from "./movers";
+import { changeStage, merge } from "./movers";
 import { Sampler } from "./sampler";
 
 /** Something asked for over REST: on its way, here, or refused with a sentence. */
@@ -202,6 +212,9 @@ export class App {
       case "momentum.update":
         this.#merge(list<Momentum>(data.entities));
         break;
+      case "momentum.stage":
+        this.#changeStage(data as unknown as StageChange);
+        break;
       case "gap":
         this.gap.value = data as unknown as Gap;
         break;
@@ -214,6 +227,13 @@ export class App {
   #merge(rows: readonly Momentum[]): void {
     const known = this.movers.value.state === "here" ? this.movers.value.value : [];
     this.movers.value = { state: "here", value: merge(known, rows, this.entity.peek()?.key) };
+  }
+
+  #changeStage(change: StageChange): void {
+    const movers = this.movers.value;
+    if (movers.state === "here") {
+      this.movers.value = { state: "here", value: [...changeStage(movers.value, change)] };
+    }
   }
 
   #beat(): void {

@@ -1,4 +1,4 @@
-import type { Momentum } from "../api/types";
+import type { Momentum, StageChange } from "../api/types";
 
 /** How many entities the page follows. */
 export const FOLLOWED = 60;
@@ -16,6 +16,14 @@ export function merge(
   }
   const sorted = [...byEntity.values()].sort(byScore);
   return sorted.filter((row, rank) => rank < FOLLOWED || row.entity === keep);
+}
+
+/** Rows after a change of stage. One that is older than what a row says, or of an entity not followed, changes none. */
+export function changeStage(known: readonly Momentum[], change: StageChange): readonly Momentum[] {
+  const row = known.find(({ entity }) => entity === change.entity);
+  if (row === undefined || row.stage === change.stage || change.at < row.as_of) return known;
+  const changed = { ...row, stage: change.stage, stage_since: change.at, score: change.score };
+  return known.map((each) => (each === row ? changed : each)).sort(byScore);
 }
 
 /** A frame says nothing of labels: a row keeps the one it has until a listing says otherwise. */

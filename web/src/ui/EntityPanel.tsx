@@ -1,6 +1,7 @@
 import { type Momentum, SERIES_WINDOWS, type SeriesBucket, type SeriesWindow } from "../api/types";
 import { type Bucket, summary } from "../charts/series";
 import type { App, OpenEntity } from "../model/app";
+import { reasons } from "../model/why";
 import { entityHref } from "../route";
 import { shortDisplay } from "../text/names";
 import { clock, rate } from "../text/time";
@@ -40,13 +41,51 @@ export function EntityPanel({ app }: { app: App }) {
       {row === null ? (
         <p class="quietly">It is as quiet as usual now: it has no momentum to speak of.</p>
       ) : (
-        <Figures row={row} />
+        <>
+          <Figures row={row} />
+          <Why row={row} />
+        </>
       )}
       <About open={open} />
       <History app={app} open={open} />
       <h3>Latest posts</h3>
       <Latest app={app} open={open} />
     </Panel>
+  );
+}
+
+const SLOPES = ["5m", "15m", "1h", "6h", "24h"];
+
+/** Why its score is what it is, and how fast it went over longer windows. */
+function Why({ row }: { row: Momentum }) {
+  const found = reasons(row);
+  const slopes = SLOPES.flatMap((window) => {
+    const slope = row.parts.slopes?.[window];
+    return slope?.velocity == null
+      ? []
+      : [{ window, velocity: slope.velocity, acceleration: slope.acceleration }];
+  });
+  if (found.length === 0) return null;
+  return (
+    <details class="why">
+      <summary>Why the score is {Math.round(row.score * 100)}</summary>
+      <dl>
+        {found.map(({ name, text }) => (
+          <div key={text}>
+            <dt>{name}</dt>
+            <dd>{text}</dd>
+          </div>
+        ))}
+        {slopes.map(({ window, velocity, acceleration }) => (
+          <div key={window}>
+            <dt>over {window}</dt>
+            <dd>
+              {rate(velocity)} a minute <Trend acceleration={acceleration ?? 0} velocity={velocity} />
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </details>
   );
 }
 

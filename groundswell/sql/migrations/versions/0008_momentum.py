@@ -1,4 +1,4 @@
-"""Which counts were changed after their minute was over.
+"""Which counts were changed after their minute was over, and what kinds of entities have taught.
 
 Revision ID: 0008
 Revises: 0007
@@ -17,9 +17,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.execute(
-        resources.files("groundswell.sql.migrations.versions").joinpath("0008_late_counts.sql").read_text("utf-8")
-    )
+    op.execute(resources.files("groundswell.sql.migrations.versions").joinpath("0008_momentum.sql").read_text("utf-8"))
 
 
 def downgrade() -> None:

@@ -10,3 +10,6 @@ CREATE TABLE late_counts (
 );
 CREATE INDEX late_counts_by_transaction ON late_counts (transaction);
 CREATE INDEX late_counts_by_time ON late_counts USING brin (noted_at);
+
+-- What is expected of entities without a history, by kind.
+ALTER TABLE watched ADD COLUMN kinds jsonb NOT NULL DEFAULT '{}';
