@@ -17,6 +17,7 @@ BENCHES = (
     "broadcast",
     "functions",
     "momentum",
+    "tick",
     "drills",
     "soak",
 )

@@ -127,6 +127,7 @@ class MomentumTicker:
         """Take up the stages where the last process left them."""
         rows = await self._store.current()
         self._published = {row.entity: row for row, _ in rows}
+        self._originality = {row.entity: float(row.parts.get("originality", 1.0)) for row, _ in rows}  # pyright: ignore[reportArgumentType]
         self._stages = {
             row.entity: StageState(row.stage, row.stage_since, memory.peak, memory.told_at)  # pyright: ignore[reportArgumentType]
             for row, memory in rows
@@ -223,7 +224,8 @@ class MomentumTicker:
         copies = await asyncio.to_thread(
             lambda: np.array([repeated_share(prints.get(entity, ())) for entity in entities])
         )
-        self._originality.update(zip(entities, originality(copies).tolist(), strict=True))
+        # As it is published and taken up again after a restart.
+        self._originality.update(zip(entities, np.round(originality(copies), 3).tolist(), strict=True))
 
     def _row(self, i: int, counts: MinuteCounts, now: Momentum, stages: dict[str, StageState]) -> MomentumRow:
         entity = counts.entities[i]
