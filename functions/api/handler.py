@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any, cast
 
-from aws_lambda_powertools import Metrics, Tracer
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from mangum import Mangum
@@ -21,7 +21,6 @@ TEXT_TYPES = ("application/problem+json", "application/x-ndjson")
 
 logger = function_log("api")
 metrics = Metrics(namespace="Groundswell", service="api")
-tracer = Tracer(service="api", auto_patch=False)
 
 
 @cache
@@ -30,7 +29,6 @@ def adapter() -> Mangum:
     return Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, *TEXT_TYPES])
 
 
-@tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one HTTP event (payload format 2.0). What the environment lacks is a 500 that the log explains."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, cast
+from typing import Annotated, Protocol, cast
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection
@@ -17,11 +17,17 @@ from groundswell.ports.archive import ArchiveReader
 from groundswell.ports.live import Hub
 from groundswell.ports.reading import AlertRules, KeyStore, ReadStore, Status
 from groundswell.ports.search import Searcher
+from groundswell.ports.storing import MomentumRow
 from groundswell.ports.time import Clock
-from groundswell.services.time_travel import TimeTravel
 
 STATUS_TTL_S = 2.0
 """How long an answer about the platform's condition is reused for the `degraded` of every listing."""
+
+
+class Past(Protocol):
+    async def moving(self, as_of: Micros) -> Sequence[MomentumRow]:
+        """What was moving then, the highest score first. Raises `InvalidRequest` and `StoreUnavailable`."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class ApiServices:
 
     reads: ReadStore
     search: Searcher
-    past: TimeTravel
+    past: Past
     rules: AlertRules
     keys: KeyStore
     clock: Clock

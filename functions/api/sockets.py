@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aws_lambda_powertools import Metrics, Tracer
+from aws_lambda_powertools import Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
@@ -20,10 +20,8 @@ from groundswell.wiring.function_runtime import function_log, runtime
 
 logger = function_log("sockets")
 metrics = Metrics(namespace="Groundswell", service="sockets")
-tracer = Tracer(service="sockets", auto_patch=False)
 
 
-@tracer.capture_lambda_handler(capture_response=False)
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 -- Lambda's signature
     """Handle one event. 401 for a token that is not known, 503 with Retry-After while the database is away."""

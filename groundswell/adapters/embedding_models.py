@@ -8,9 +8,7 @@ from threading import Lock
 from weakref import WeakSet
 
 from groundswell.adapters.encoder.process import EncoderProcess
-from groundswell.adapters.fastembed_models import FastembedModel
 from groundswell.adapters.hardware import free_memory, probe_cuda, usable_cores
-from groundswell.adapters.static_model import WORDLLAMA_256, StaticModel
 from groundswell.core.embedding_chain import Cuda, Device, Hardware, ModelEntry
 from groundswell.errors import EmbeddingUnavailable
 from groundswell.ports.vectors import LoadedModel
@@ -53,10 +51,15 @@ class EmbeddingModels:
         return Hardware(cores=usable_cores(), memory_bytes=free_memory(), cuda=cuda)
 
     def load(self, entry: ModelEntry, device: Device, hardware: Hardware) -> LoadedModel:
+        # Imported in the thread that loads: whoever only starts does not wait for it.
         if entry.kind == "static":
+            from groundswell.adapters.static_model import WORDLLAMA_256, StaticModel
+
             if entry.space != WORDLLAMA_256.name:
                 raise EmbeddingUnavailable(f"this build knows no such static model (known: {WORDLLAMA_256.name})")
             return StaticModel()
+        from groundswell.adapters.fastembed_models import FastembedModel
+
         limit = None
         if device == "cpu":  # on a GPU the driver maps more than it uses, and a limit would count it all
             limit = self._memory_bytes

@@ -183,6 +183,23 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
         ) from error
 
 
+@asynccontextmanager
+async def reading(pool: Pool) -> AsyncGenerator[Connection, None]:
+    """Borrow a connection for statements that only read and need not agree: each sees what is committed when it runs.
+
+    Without a transaction around them two of four round trips to the server fall away.
+
+    Raises: as `connection`.
+    """
+    async with connection(pool) as borrowed:
+        await borrowed.set_autocommit(True)
+        try:
+            yield borrowed
+        finally:
+            if not borrowed.closed:
+                await borrowed.set_autocommit(False)
+
+
 @contextmanager
 def _hung_up_after(borrowed: Connection, limit_s: float) -> Generator[None]:
     """Shut the connection's socket down after `limit_s`: whoever waits for an answer then gets an `OperationalError`.

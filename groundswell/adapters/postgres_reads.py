@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from groundswell.adapters.postgres_pool import Connection, Pool, connection
+from groundswell.adapters.postgres_pool import Connection, Pool, connection, reading
 from groundswell.core.instants import to_datetime
 from groundswell.core.labels import LabelPhrase
 from groundswell.core.posts import MICROS_PER_SECOND, Micros, Post
@@ -237,7 +237,7 @@ class PostgresReads:
         return None if row is None else str(row[0])
 
     async def _all(self, name: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             return await _fetch(conn, name, values)
 
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from groundswell.adapters.postgres_pool import Connection, Pool, connection
+from groundswell.adapters.postgres_pool import Connection, Pool, reading
 from groundswell.adapters.postgres_rows import post_of
 from groundswell.adapters.postgres_terms import CommonTerms, Statement, some_of
 from groundswell.core.near_duplicates import fingerprint
@@ -56,7 +56,7 @@ class PostgresSearch:
         if query.nothing or limit <= 0:
             return []
         depth = max(limit, CANDIDATES)
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             rows = await self._matches(conn, Statement(query, filters, within), depth)
             # Sorting is stable: posts that fit equally well stay newest first.
             ranked = sorted(rows, key=lambda row: -row[1])[:limit]
@@ -74,12 +74,12 @@ class PostgresSearch:
             return []
         statement = Statement(ParsedQuery(), filters, within)
         more = {"shared": list(post.entities), "depth": limit, "candidates": WALK_POSTS}
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             rows = await _fetch(conn, statement.text(SQL["related"]), {**statement.parameters, **more})
         return [Hit(pk, float(shared)) for pk, shared in rows]
 
     async def horizon(self) -> tuple[int, Micros]:
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             row = await (await conn.execute(SQL["horizon"])).fetchone()
         assert row is not None
         return row[0], row[1]
@@ -87,7 +87,7 @@ class PostgresSearch:
     async def traits(self, pks: Sequence[int]) -> dict[int, Traits]:
         if not pks:
             return {}
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             rows = await (await conn.execute(SQL["traits"], {"pks": list(pks)})).fetchall()
         return {pk: Traits(time, fingerprint(text) if known is None else known) for pk, time, known, text in rows}
 
@@ -99,7 +99,7 @@ class PostgresSearch:
             return {}
         statement = Statement(ParsedQuery(), filters, within)
         more = {"prints": list(prints), "most": MAX_COPIES}
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             rows = await _fetch(conn, statement.text(SQL["copies"]), {**statement.parameters, **more})
         return {print_: int(number) for print_, number in rows}
 
@@ -107,12 +107,12 @@ class PostgresSearch:
         """Those that still exist."""
         if not pks:
             return {}
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             rows = await (await conn.execute(SQL["by_pk"], {"pks": list(pks)})).fetchall()
         return {row[0]: post_of(row[1:]) for row in rows}
 
     async def post_by_id(self, post_id: str) -> StoredPost | None:
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             row = await (await conn.execute(SQL["by_id"], {"id": post_id})).fetchone()
         return None if row is None else StoredPost(row[0], post_of(row[1:]))
 

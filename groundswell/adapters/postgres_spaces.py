@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groundswell.adapters.postgres_pool import Pool, connection
+from groundswell.adapters.postgres_pool import Pool, connection, reading
 from groundswell.ports.vectors import Requeued
 from groundswell.sql import queries
 
@@ -18,7 +18,7 @@ class PostgresSpaces:
         self._pool = pool
 
     async def posts_by_space(self) -> dict[str, int]:
-        async with connection(self._pool) as conn:
+        async with reading(self._pool) as conn:
             return dict(await (await conn.execute(SQL["posts_by_space"])).fetchall())
 
     async def queue_again(self, space: str, before: int | None, limit: int) -> Requeued:

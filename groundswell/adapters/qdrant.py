@@ -11,7 +11,6 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from groundswell.core.posts import Micros
 from groundswell.errors import VectorIndexUnavailable
@@ -285,6 +284,8 @@ def _vectors_of(collection: models.CollectionInfo) -> dict[str, models.VectorPar
 
 def _bodies(points: Sequence[VectorPoint]) -> list[dict[str, Any]]:
     """The points as Qdrant takes them, each with the one vector of its own space."""
+    import numpy as np
+
     bodies: list[dict[str, Any]] = []
     for space, group in groupby(points, key=lambda point: point.vector.space):
         some = list(group)

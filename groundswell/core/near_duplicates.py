@@ -14,11 +14,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
 from groundswell.core.entity_text import without_urls, word_class
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 NEAR_BITS = 7
 """Fingerprints that differ in no more bits are near-copies: about one word in fifteen replaced. Of 12 million pairs of
@@ -31,9 +33,9 @@ _AT_ONCE = 64
 """Texts whose votes are counted at once: 8 MB where all are as long as can be."""
 _GRAM = 3
 # splitmix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of a trigram moves every bit of its hash.
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX1 = np.uint64(0xBF58476D1CE4E5B9)
-_MIX2 = np.uint64(0x94D049BB133111EB)
+_GOLDEN = 0x9E3779B97F4A7C15
+_MIX1 = 0xBF58476D1CE4E5B9
+_MIX2 = 0x94D049BB133111EB
 
 _RETWEET = re.compile(r"(?i)^\s*rt\b\s*:?\s*(?=[@＠])")
 _MENTION = re.compile(r"[@＠]\w[\w.@-]*:?")
@@ -51,6 +53,8 @@ def fingerprints(texts: Sequence[str]) -> list[int]:
 
 
 def _some(texts: Sequence[str]) -> list[int]:
+    import numpy as np  # where it is used: what only reads posts starts without it
+
     forms = [normalised(text) for text in texts]
     # A form is padded so that the shortest has a trigram, and so that no trigram spans two of them.
     padded = [f"\0{form}\0" for form in forms]
@@ -96,6 +100,8 @@ def group(prints: Sequence[int], *, bits: int = NEAR_BITS) -> list[int]:
     Only those that stand for themselves gather others, so that a chain of small changes does not join what its ends do
     not share. Cost: positions x groups, vectorised; meant for a few thousand.
     """
+    import numpy as np
+
     values = np.asarray(prints, np.int64).view(np.uint64)
     leaders = np.empty(len(values), np.uint64)
     positions: list[int] = []
@@ -130,7 +136,9 @@ def _fold(text: str) -> str:
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    mixed = values * _GOLDEN
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * _MIX1
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _MIX2
+    import numpy as np
+
+    mixed = values * np.uint64(_GOLDEN)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(_MIX1)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(_MIX2)
     return mixed ^ (mixed >> np.uint64(31))

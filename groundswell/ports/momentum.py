@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from groundswell.core.co_mentions import CoMention
-from groundswell.core.count_window import StoredCounts, StoredHours
-from groundswell.core.habit import Watched
 from groundswell.core.labels import Label
-from groundswell.core.momentum import Observed
 from groundswell.core.posts import Micros
 from groundswell.ports.storing import Event, MomentumRow
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from groundswell.core.count_window import Floats, StoredCounts, StoredHours
+    from groundswell.core.habit import Watched
+    from groundswell.core.momentum import Observed
 
 
 class MinuteCounts(msgspec.Struct, frozen=True):

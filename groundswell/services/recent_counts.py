@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from groundswell.core.count_window import CountWindow, StoredCounts, exposures_by_bucket, greatest, summed
+from groundswell.core.count_window import CountWindow, Floats, StoredCounts, exposures_by_bucket, greatest, summed
 from groundswell.core.momentum import BUCKETS, DAY_HOURS, SPARKLINE_MINUTES, WINDOW_MINUTES, Observed
 from groundswell.core.news import TOLD
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
-from groundswell.ports.momentum import Floats, MinuteCounts, MomentumStore, ReadPosition
+from groundswell.ports.momentum import MinuteCounts, MomentumStore, ReadPosition
 
 HISTORIES = 1_000
 """Entities whose histories are read at once."""

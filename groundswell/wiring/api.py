@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
@@ -15,26 +17,29 @@ from groundswell import __version__
 from groundswell.adapters.local_hub import LocalHub, follow_events
 from groundswell.adapters.migrations import REQUIRED_VERSION, wait_for_schema
 from groundswell.adapters.postgres_keys import PostgresKeys
-from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import Pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
 from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.posts import Micros
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
 from groundswell.ports.archive import Archive
+from groundswell.ports.storing import MomentumRow
 from groundswell.ports.vectors import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.search import SearchService
 from groundswell.services.spaces import ChainSpaces
-from groundswell.services.time_travel import TimeTravel
 from groundswell.settings_model import ApiSettings, EmbeddedSettings
 from groundswell.wiring.maintenance import archive_reader, open_archive
 from groundswell.wiring.parts import Models, database_pool, search_models
 from groundswell.wiring.serving import listen, serve
 from groundswell.wiring.together import run_together
+
+if TYPE_CHECKING:
+    from groundswell.services.time_travel import TimeTravel
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +107,7 @@ def application(
             spaces=ChainSpaces(models.chain, PostgresSpaces(pool), clock) if models.chain.entries else None,
             metrics=metrics,
         ),
-        past=TimeTravel(PostgresMomentum(pool), reads, clock),
+        past=_Past(pool, reads, clock),
         archive=archive_reader(archive, pool, settings.data_dir),
         rules=PostgresRules(pool),
         keys=PostgresKeys(pool),
@@ -122,6 +127,28 @@ def application(
         rate_limit_per_minute=settings.rate_limit_per_minute,
         site_dir=_site_dir(),
     )
+
+
+class _Past:
+    """Momentum of the past. What computes it is imported when it is first asked for: few ask, and it takes long."""
+
+    def __init__(self, pool: Pool, reads: PostgresReads, clock: SystemClock) -> None:
+        self._pool = pool
+        self._reads = reads
+        self._clock = clock
+        self._made: TimeTravel | None = None
+
+    async def moving(self, as_of: Micros) -> Sequence[MomentumRow]:
+        if self._made is None:
+            made = await asyncio.to_thread(self._make)
+            self._made = self._made or made
+        return await self._made.moving(as_of)
+
+    def _make(self) -> TimeTravel:
+        from groundswell.adapters.postgres_momentum import PostgresMomentum
+        from groundswell.services.time_travel import TimeTravel
+
+        return TimeTravel(PostgresMomentum(self._pool), self._reads, self._clock)
 
 
 async def _count_points(index: VectorIndex) -> str:

@@ -9,20 +9,18 @@ from importlib import resources
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
 
-from groundswell.adapters.disk_spool import DiskSpool
 from groundswell.adapters.embedding_models import EmbeddingModels
 from groundswell.adapters.migrations import require_schema
-from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.postgres_store import PostgresStore
-from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
@@ -36,13 +34,16 @@ from groundswell.ports.vectors import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
-from groundswell.services.momentum import MomentumTicker
 from groundswell.services.reembed import Reembedder
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
-from groundswell.services.surges import SurgeTeller
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
 from groundswell.wiring.maintenance import Maintenance, renewal
+
+if TYPE_CHECKING:
+    from groundswell.adapters.disk_spool import DiskSpool
+    from groundswell.services.momentum import MomentumTicker
+    from groundswell.services.surges import SurgeTeller
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +172,8 @@ def open_spool(
     """
     if not settings.spool_max_mb or recording:
         return None
+    from groundswell.adapters.disk_spool import DiskSpool
+
     folder = settings.data_dir.expanduser().resolve() / "spool" / quote(source, safe="")
     spool = DiskSpool(folder, max_bytes=settings.spool_max_mb * 1_000_000)
     stack.callback(spool.close)
@@ -209,6 +212,12 @@ def relay_parts(
     more_reports: Mapping[str, Report] = MappingProxyType({}),
 ) -> RelayParts:
     """Everything that writes, over one pool."""
+    # What computes is imported here: an API starts without it.
+    from groundswell.adapters.postgres_momentum import PostgresMomentum
+    from groundswell.adapters.postgres_surges import PostgresSurges
+    from groundswell.services.momentum import MomentumTicker
+    from groundswell.services.surges import SurgeTeller
+
     clock = SystemClock(skew=settings.clock_skew)
     store = _MigratedStore(pool)
     indexer = reembedder = None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
-import uvicorn
 from starlette.types import ASGIApp
 
 from groundswell.errors import ConfigError
@@ -15,22 +13,6 @@ from groundswell.errors import ConfigError
 WS_MAX_BYTES = 32 * 1024
 """A client frame beyond this closes its socket with 1009. Ours are small: subscriptions and pings."""
 STOP_GRACE_S = 5
-
-
-class _Server(uvicorn.Server):
-    """Leaves the signals to whoever runs the loop, and says when it answers."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -56,7 +38,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
     """Answer requests on `listener` until `stop`; requests in hand get a moment to finish."""
-    config = uvicorn.Config(
+    from groundswell.wiring.web_server import Config, Server  # a function serves nothing, and starts without it
+
+    config = Config(
         app,
         log_config=None,
         access_log=False,
@@ -68,7 +52,7 @@ async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, r
         ws_per_message_deflate=False,  # frames are small and many: compressing each for each client costs more
         timeout_graceful_shutdown=STOP_GRACE_S,
     )
-    server = _Server(config, ready)
+    server = Server(config, ready)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     try:

@@ -38,6 +38,20 @@ def test_fastembed_can_be_imported_after_the_vector_index() -> None:
     assert "fastembed" in loaded_by(USES_THE_INDEX + "\nimport fastembed")
 
 
+MODELS = {"numpy", "qdrant_client", "fastembed", "onnxruntime", "tokenizers"}
+
+
+@pytest.mark.parametrize(
+    ("module", "unused"),
+    [
+        ("groundswell.wiring.api", {*MODELS, "uvicorn", "zstandard", "duckdb", "boto3", "httpx"}),
+        ("functions.api.handler", {*MODELS, "uvicorn", "zstandard", "duckdb", "boto3", "aws_xray_sdk"}),
+    ],
+)
+def test_an_api_is_imported_without_what_its_first_answers_do_not_need(module: str, unused: set[str]) -> None:
+    assert not loaded_by(f"import {module}") & unused
+
+
 @pytest.mark.parametrize("package", ["psycopg", "httpx", "numpy", "fastapi", "qdrant_client", "duckdb", "boto3"])
 def test_the_command_line_alone_loads_no_heavy_client(package: str) -> None:
     assert package not in loaded_by("import groundswell.cli")
