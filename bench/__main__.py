@@ -12,6 +12,7 @@ BENCHES = (
     "pressure",
     "embeddings",
     "vectors",
+    "search",
     "ingest",
     "spool",
     "broadcast",

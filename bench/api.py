@@ -32,6 +32,7 @@ from functions.api.app import ApiServices, create_app
 from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_keys import PostgresKeys
+from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
@@ -42,6 +43,7 @@ from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES
 from groundswell.ports.search import SearchAnswer
 from groundswell.ports.storing import Batch, Event
 from groundswell.ports.vectors import SearchFilters
+from groundswell.services.time_travel import TimeTravel
 
 RATE = 500
 BATCH_S = 0.1
@@ -214,7 +216,14 @@ async def measure(url: str, posts: int, seconds: float) -> dict[str, Any]:
     reads = PostgresReads(pool)
     hub = LocalHub(clock, version="bench")
     services = ApiServices(
-        reads, NoSearch(), PostgresRules(pool), PostgresKeys(pool), clock, schema_version="0001", hub=hub
+        reads=reads,
+        search=NoSearch(),
+        past=TimeTravel(PostgresMomentum(pool), reads, clock),
+        rules=PostgresRules(pool),
+        keys=PostgresKeys(pool),
+        clock=clock,
+        schema_version="0001",
+        hub=hub,
     )
     stop = asyncio.Event()
     flushing = asyncio.create_task(hub.run(stop))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -19,9 +20,11 @@ from typing import Any
 
 import httpx
 import psutil
+from rich.console import Console
+from rich.table import Table
 
 from bench.processes import program
-from bench.report import publish, quantile
+from bench.report import RESULTS, machine, quantile
 from bench.vectors import posts as texts_of
 from bench.vectors import words
 from groundswell.core.instants import rfc3339
@@ -148,15 +151,17 @@ async def over_http(stand: Stand, texts: Sequence[str]) -> tuple[dict[str, list[
         "GROUNDSWELL_API_PORT": str(_free_port()),
     }
     base = f"http://127.0.0.1:{environment['GROUNDSWELL_API_PORT']}"
-    async with program("groundswell", "api", environment=environment) as (process, _):
-        async with httpx.AsyncClient(base_url=base, timeout=30) as client:
-            await _answering(client, process)
+    async with (
+        program("groundswell", "api", environment=environment) as (process, _),
+        httpx.AsyncClient(base_url=base, timeout=30) as client,
+    ):
+        await _answering(client, process)
 
-            async def ask(query: str, narrow: SearchFilters) -> None:
-                answer = await client.get("/v1/search", params={"q": query, "limit": HITS, **_parameters(narrow)})
-                answer.raise_for_status()
+        async def ask(query: str, narrow: SearchFilters) -> None:
+            answer = await client.get("/v1/search", params={"q": query, "limit": HITS, **_parameters(narrow)})
+            answer.raise_for_status()
 
-            return await every_kind(ask, texts), process.memory_info().rss / 1e6
+        return await every_kind(ask, texts), process.memory_info().rss / 1e6
 
 
 def _parameters(narrow: SearchFilters) -> dict[str, str]:
@@ -230,16 +235,25 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=200_000)
     parser.add_argument("--stores", type=Path, help="a folder that keeps the filled stores for the next run")
     asked = parser.parse_args()
-    found = asyncio.run(measure(asked.posts, asked.stores))
-    rows: list[tuple[str, str, str]] = []
-    for leg, kinds in found["ms"].items():
-        rows += [(f"{leg}: {kind}", _both(one), "") for kind, one in kinds.items()]
-        rows.append((f"{leg}: all of them", _both(found["all_ms"][leg]), f"p95 < {GOAL_MS:.0f}"))
-    million = 1_000_000 / found["posts"] / 2**20
+    found = asyncio.run(measure(asked.posts, None if asked.stores is None else asked.stores.resolve()))
+    show(found)
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "search.json").write_text(json.dumps({"machine": machine(), **found}, indent=2) + "\n", "utf-8")
+
+
+def show(found: Mapping[str, Any]) -> None:
+    legs = list(found["ms"])
+    table = Table("ms, p50 / p95", *legs, title=f"Search at {found['posts']:,} posts", title_justify="left")
+    for kind in found["ms"]["fused"]:
+        table.add_row(kind, *(_both(found["ms"][leg].get(kind)) for leg in legs))
+    table.add_section()
+    table.add_row("all of them", *(_both(found["all_ms"][leg]) for leg in legs))
+    console = Console()
+    console.print(table)
+    console.print(f"goal: p95 under {GOAL_MS:.0f} ms. Memory of the API: {found['api_mb']:.0f} MB")
     if found["engine_bytes"] is not None:
-        rows.append(("engine, MiB for a million posts", f"{found['engine_bytes'] * million:,.0f}", ""))
-    rows.append(("memory of the API, MB", f"{found['api_mb']:.0f}", ""))
-    publish("search", f"Search at {found['posts']:,} posts, ms p50 / p95", rows, found)
+        million = found["engine_bytes"] / found["posts"] * 1_000_000 / 2**20
+        console.print(f"Memory of the engine: {million:,.0f} MiB for a million posts")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
@@ -22,6 +22,7 @@ from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rules import PostgresRules
 from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.ports.search import Searcher
 from groundswell.services.search import SearchService
 from groundswell.services.time_travel import TimeTravel
 
@@ -136,9 +137,14 @@ def in_world(
     pool_size: int = 4,
     wait_s: float = 5,
     statement_timeout_s: float = 5,
+    search: Callable[[Pool], Awaitable[Searcher]] | None = None,
     **options: Any,
 ) -> T:
-    """Run `scenario` against the API over the database at `url`; `options` go to `create_app`."""
+    """Run `scenario` against the API over the database at `url`; `options` go to `create_app`.
+
+    Args:
+        search: makes what takes the place of search by words alone.
+    """
 
     async def run() -> T:
         pool = await open_pool(
@@ -146,6 +152,8 @@ def in_world(
         )
         try:
             services, hub = parts(pool)
+            if search is not None:
+                services = replace(services, search=await search(pool))
             app = create_app(services, **{"version": VERSION, "rate_limit_per_minute": 0, **options})
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

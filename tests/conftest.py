@@ -54,6 +54,7 @@ class Platform:
     """A whole platform that runs."""
 
     url: str
+    data_dir: Path
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +80,7 @@ def platform() -> Iterator[Platform]:
         # Nobody reads on: a full pipe must not stop the platform.
         reader = threading.Thread(target=process.stderr.read, daemon=True)
         reader.start()
-        yield Platform(f"http://127.0.0.1:{port}")
+        yield Platform(f"http://127.0.0.1:{port}", Path(folder) / "data")
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         reader.join()

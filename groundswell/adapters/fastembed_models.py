@@ -11,6 +11,7 @@ from groundswell.adapters.encoder import wire
 from groundswell.adapters.encoder.process import EncoderProcess
 from groundswell.adapters.static_model import embeddable
 from groundswell.core.embedding_chain import Device, ModelEntry
+from groundswell.core.relatedness import UNRELATED, similarity_floor
 from groundswell.errors import EmbeddingUnavailable
 from groundswell.ports.vectors import Space, Vector, Vectors
 
@@ -66,6 +67,11 @@ class FastembedModel:
         assert isinstance(reply, wire.Loaded)
         self.space = Space(entry.space, reply.dimensions)
         self.about = f"{reply.precision}, from {reply.source}"
+        try:
+            self.min_similarity = similarity_floor(self.embed(UNRELATED).rows)
+        except EmbeddingUnavailable:
+            self._process.close()
+            raise
 
     @property
     def pid(self) -> int:

@@ -18,6 +18,7 @@ from groundswell.adapters.postgres_terms import CommonTerms, Statement, some_of
 from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.posts import Micros, Post
 from groundswell.core.queries import ParsedQuery
+from groundswell.ports.search import NO_QUERY
 from groundswell.ports.storing import StoredPost
 from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Traits, Within
 from groundswell.sql import queries
@@ -29,6 +30,10 @@ CANDIDATES = 200
 WALK_POSTS = 5_000
 """Posts looked through by time first: 4 ms. A word that brings fewer than `CANDIDATES` of them has at most 4% of all
 posts in the word index."""
+WALK_FURTHER = 4
+"""Times as many are looked through where that promises enough: cheaper than checking every match of a common phrase."""
+WALK_MARGIN = 1.25
+"""What the newest posts promise, older ones may not hold in full."""
 WALK_POSTS_UNINDEXED = 20_000
 """For exclusions alone, which no index answers: older posts are not found."""
 FEW_MATCHES = 10
@@ -84,11 +89,14 @@ class PostgresSearch:
         assert row is not None
         return row[0], row[1]
 
-    async def traits(self, pks: Sequence[int]) -> dict[int, Traits]:
+    async def traits(self, pks: Sequence[int], query: ParsedQuery = NO_QUERY) -> dict[int, Traits]:
         if not pks:
             return {}
+        excluded = ParsedQuery(not_words=query.not_words, not_entities=query.not_entities)
+        statement = Statement(excluded, SearchFilters(), EVERYTHING)
         async with reading(self._pool) as conn:
-            rows = await (await conn.execute(SQL["traits"], {"pks": list(pks)})).fetchall()
+            parameters = {**statement.parameters, "pks": list(pks)}
+            rows = await (await conn.execute(statement.text(SQL["traits"]), parameters)).fetchall()
         return {pk: Traits(time, fingerprint(text) if known is None else known) for pk, time, known, text in rows}
 
     async def copies(
@@ -123,6 +131,11 @@ class PostgresSearch:
             rows = await _fetch(conn, statement.text(SQL["newest"]), parameters)
             if len(rows) >= depth or not statement.is_indexed:
                 return rows
+            if len(rows) * WALK_FURTHER >= depth * WALK_MARGIN:
+                parameters["window"] = WALK_POSTS * WALK_FURTHER
+                rows = await _fetch(conn, statement.text(SQL["newest"]), parameters)
+                if len(rows) >= depth:
+                    return rows
         name = "all" if statement.is_indexed else "recent"
         return await _fetch(conn, statement.text(SQL[name]), parameters)
 

@@ -23,7 +23,7 @@ SOME_WORDS = 3
 """A query of fewer words means all of them."""
 ENOUGH = 0.4
 """The part of a query that a post must say, its words weighted by how rare they are."""
-RARE_POSTS = 20_000
+RARE_POSTS = 8_000
 """Posts that the words looked for may bring in all, going by their frequencies."""
 _LEAST_POSTS = 1_000
 

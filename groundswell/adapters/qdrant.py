@@ -211,6 +211,12 @@ class QdrantIndex:
             yield client, package.models
         except UnexpectedResponse as error:
             raise VectorIndexUnavailable(self._refusal(error.status_code, error.content)) from error
+        except ValueError as error:
+            if self.url != IN_MEMORY:
+                raise
+            # What a server answers with a status, the imitation says with this.
+            status = 404 if str(error) == f"Collection {self.collection} not found" else 400
+            raise VectorIndexUnavailable(self._refusal(status, str(error).encode())) from error
         except (ApiException, QdrantException, OSError) as error:
             cause = getattr(error, "source", error)
             raise VectorIndexUnavailable(

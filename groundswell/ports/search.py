@@ -12,6 +12,8 @@ from groundswell.core.queries import ParsedQuery
 from groundswell.ports.storing import StoredPost
 from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Traits, Within
 
+NO_QUERY = ParsedQuery()
+
 
 class LexicalSearch(Protocol):
     """Search in Postgres, and what it knows of posts that were found elsewhere. Raises `StoreUnavailable`."""
@@ -30,8 +32,8 @@ class LexicalSearch(Protocol):
         """The greatest key of all posts, 0 before the first, and the time by the database's clock."""
         ...
 
-    async def traits(self, pks: Sequence[int]) -> dict[int, Traits]:
-        """Of those that still exist."""
+    async def traits(self, pks: Sequence[int], query: ParsedQuery = NO_QUERY) -> dict[int, Traits]:
+        """Of those that still exist and hold nothing that `query` excludes."""
         ...
 
     async def copies(

@@ -161,6 +161,11 @@ class Embedder(Protocol):
     @property
     def space(self) -> Space: ...
 
+    @property
+    def min_similarity(self) -> float:
+        """Cosine below which two texts have nothing to do with each other, see `core.relatedness`."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """One row for each text, in order. Any text has a vector: empty ones, and ones beyond the model's length."""
         ...

@@ -323,6 +323,10 @@ class CurrentModel:
     def space(self) -> Space:
         return self._model().space
 
+    @property
+    def min_similarity(self) -> float:
+        return self._model().min_similarity
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         model = self._model()
         try:

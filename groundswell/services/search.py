@@ -38,8 +38,6 @@ ROUNDS = 4
 """How often the legs are asked, at most, to get behind the copies of a few texts."""
 MAX_CROWD = 64
 """Texts that are left out of the next round."""
-MIN_SIMILARITY = 0.25
-"""Cosine below which a post has nothing to do with the query; the nearest of an index are always found, however far."""
 RECENCY_WEIGHT = 0.25
 """What being new adds, where a first place of a leg adds 1."""
 SEMANTIC_LIMIT_S = 2.0
@@ -51,6 +49,8 @@ class SearchService:
 
     Args:
         spaces: where posts may be in several spaces; takes the place of `embedder`.
+        min_similarity: cosine below which a post has nothing to do with the query, in place of what each model says:
+            the nearest of an index are always found, however far.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class SearchService:
         *,
         metrics: Metrics | None = None,
         spaces: Spaces | None = None,
-        min_similarity: float = MIN_SIMILARITY,
+        min_similarity: float | None = None,
         recency_weight: float = RECENCY_WEIGHT,
         semantic_limit_s: float = SEMANTIC_LIMIT_S,
     ) -> None:
@@ -164,7 +164,7 @@ class SearchService:
                     known.hits += [hit for hit in leg.hits if hit.pk not in seen]
                     known.full = leg.full
             new = {hit.pk for leg in legs.values() for hit in leg.hits} - traits.keys()
-            traits.update(await self._lexical.traits(sorted(new)))
+            traits.update(await self._lexical.traits(sorted(new), asked.parsed))
             entries = rank(
                 {name: leg.hits for name, leg in legs.items() if leg.ran},
                 traits,
@@ -226,9 +226,11 @@ class SearchService:
             return _Leg(degraded=["vector-index"])
         index = self._index
 
-        async def ask(vector: Vector) -> list[Hit]:
+        async def ask(vector: Vector, min_similarity: float) -> list[Hit]:
             async with asyncio.timeout(self._semantic_limit_s):
-                return await index.search(vector, filters, depth, within)
+                hits = await index.search(vector, filters, depth, within)
+            least = min_similarity if self._min_similarity is None else self._min_similarity
+            return [hit for hit in hits if hit.score >= least]
 
         try:
             found = await self._spaces.nearest(asked.meaning, ask)
@@ -236,8 +238,7 @@ class SearchService:
             return _Leg(degraded=["embeddings"])
         except (VectorIndexUnavailable, TimeoutError):
             return _Leg(degraded=["vector-index"])
-        near = [hit for hit in found.hits if hit.score >= self._min_similarity]
-        return _Leg(near, ran=True, full=len(near) >= depth, degraded=found.degraded)
+        return _Leg(found.hits, ran=True, full=len(found.hits) >= depth, degraded=found.degraded)
 
     async def _shown(
         self, entries: Sequence[Entry], asked: _Asked, filters: SearchFilters, place: SearchPlace

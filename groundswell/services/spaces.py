@@ -22,7 +22,8 @@ QUERY_VECTORS_KEPT = 256
 SHARES_KEPT_S = 1.0
 """How long the posts of each space are taken to be as they were when last counted."""
 
-Ask: TypeAlias = Callable[[Vector], Awaitable[list[Hit]]]
+Ask: TypeAlias = Callable[[Vector, float], Awaitable[list[Hit]]]
+"""Given a vector and the least cosine that counts in its space."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -52,7 +53,8 @@ class OneSpace:
         self._vectors = QueryVectors()
 
     async def nearest(self, text: str, ask: Ask) -> Found:
-        return Found(await ask(await self._vectors.of(self._embedder, text)), [])
+        vector = await self._vectors.of(self._embedder, text)
+        return Found(await ask(vector, self._embedder.min_similarity), [])
 
 
 class ChainSpaces:
@@ -101,7 +103,7 @@ class ChainSpaces:
         except EmbeddingUnavailable as error:
             self._chain.broke(model, error.detail)
             raise
-        return await ask(vector)
+        return await ask(vector, model.min_similarity)
 
     async def _models(self) -> tuple[list[tuple[LoadedModel, float]], float]:
         """The models to ask with, each with its space's share, and the share that they cover together."""

@@ -74,10 +74,10 @@ WHERE c.oid = 'posts'::regclass
 SELECT coalesce((SELECT max(pk) FROM posts), 0), (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 
 -- name: traits
--- What a release without fingerprints stored comes with its text instead.
+-- What a release without fingerprints stored comes with its text instead. Posts with what is excluded are left out.
 SELECT pk, (extract(epoch FROM event_time) * 1000000)::bigint, fingerprint,
        CASE WHEN fingerprint IS NULL THEN text END
-FROM posts WHERE pk = ANY(%(pks)b::bigint[])
+FROM posts WHERE pk = ANY(%(pks)b::bigint[]) AND {matches}
 
 -- name: copies
 -- Of each fingerprint as many as the bound allows.

@@ -82,7 +82,7 @@ async def search_stand(
             raise EmbeddingUnavailable(chain.why_none() or f"{model} is not there.")
         speed = await asyncio.to_thread(_speed, chain.active, [post.text for post in posts])
         after = _resident_bytes("self")
-        folder = _folder(stack) if folder is None else folder.resolve()
+        folder = folder or _folder(stack)
         pool, url = await _database(stack, folder, posts)
         engine = await stack.enter_async_context(EmbeddedQdrant(folder / "qdrant"))
         index = QdrantIndex(engine.url)

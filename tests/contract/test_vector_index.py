@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -211,16 +211,31 @@ def test_a_space_can_be_dropped_and_leaves_the_others_as_they_are(bench: Bench) 
     assert found(bench, [1, 0, 0, 0]) == [1]
 
 
-def test_an_index_without_a_collection_has_no_spaces(runner: asyncio.Runner, engine_url: str) -> None:
-    index = QdrantIndex(engine_url, collection="never_made")
-    assert runner.run(index.spaces()) == []
-    runner.run(index.close())
+@pytest.fixture
+def never_made(bench: Bench) -> Iterator[QdrantIndex]:
+    """An index whose collection nobody made."""
+    index = QdrantIndex(bench.url, collection="never_made")
+    yield index
+    bench.run(index.close())
 
 
-def test_an_index_without_a_collection_has_no_points_to_list(runner: asyncio.Runner, engine_url: str) -> None:
-    index = QdrantIndex(engine_url, collection="never_made")
-    assert runner.run(index.pks(-1, 10)) == []
-    runner.run(index.close())
+def test_an_index_without_a_collection_has_no_spaces(bench: Bench, never_made: QdrantIndex) -> None:
+    assert bench.run(never_made.spaces()) == []
+
+
+def test_an_index_without_a_collection_has_no_points_to_list(bench: Bench, never_made: QdrantIndex) -> None:
+    assert bench.run(never_made.pks(-1, 10)) == []
+
+
+def test_clearing_what_is_not_there_is_no_error(bench: Bench, never_made: QdrantIndex) -> None:
+    bench.run(never_made.clear())
+
+
+def test_a_space_that_is_not_there_is_refused_by_name(bench: Bench) -> None:
+    with pytest.raises(VectorIndexUnavailable, match=OTHER.name):
+        bench.run(bench.index.search(toward(1, 0, 0), NO_FILTERS, 1))
+    with pytest.raises(VectorIndexUnavailable, match=OTHER.name):
+        bench.run(bench.index.upsert([point(1, 1, 0, 0)]))
 
 
 def test_there_is_no_vector_of_another_size_than_its_space() -> None:
@@ -254,8 +269,20 @@ def test_an_index_that_nobody_serves_is_unavailable_and_says_where(runner: async
     runner.run(index.close())
 
 
-def test_a_collection_that_is_not_there_yet_is_named(runner: asyncio.Runner, engine_url: str) -> None:
-    index = QdrantIndex(engine_url, collection="never_made")
+USES: dict[str, Callable[[QdrantIndex], Awaitable[object]]] = {
+    "count": lambda index: index.count(),
+    "search": lambda index: index.search(toward(1, 0, 0, 0), NO_FILTERS, 1),
+    "upsert": lambda index: index.upsert([point(1, 1, 0, 0, 0)]),
+    "delete": lambda index: index.delete([1]),
+    "delete_before": lambda index: index.delete_before(T0),
+    "drop": lambda index: index.drop(SPACE.name),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_collection_that_is_not_there_yet_is_named(bench: Bench, never_made: QdrantIndex, use: str) -> None:
+    async def used() -> None:
+        await USES[use](never_made)
+
     with pytest.raises(VectorIndexUnavailable, match="no collection never_made yet"):
-        runner.run(index.count())
-    runner.run(index.close())
+        bench.run(used())

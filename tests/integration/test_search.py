@@ -557,6 +557,7 @@ def test_a_query_without_terms_needs_no_model_and_is_not_degraded(database_url: 
 def test_the_vectors_of_queries_are_remembered_within_bounds(database_url: str, model: StaticModel) -> None:
     class Counting:
         space = model.space
+        min_similarity = 0.0
         calls = 0
 
         def embed(self, texts: Sequence[str]) -> Vectors:

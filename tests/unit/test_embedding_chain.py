@@ -70,6 +70,7 @@ def test_where_a_model_is_tried_follows_from_the_entry_and_the_machine(
 # ------------------------------------------------------------------ the chain at work
 class Model:
     about = "float32, from a test"
+    min_similarity = 0.0
 
     def __init__(self, space: str, device: Device) -> None:
         self.space = Space(space, 3)
