@@ -182,6 +182,18 @@ def test_search_answers_from_the_keyboard_and_says_what_it_looked_at(desk: Visit
     expect(panel).to_have_count(0)
 
 
+def test_a_post_that_was_found_leads_to_more_like_it(desk: Visit) -> None:
+    page = desk.page
+    page.goto("/#/search?q=today")
+    results = page.get_by_role("region", name="today", exact=True)
+    results.get_by_role("link", name="More like this").first.click(timeout=PATIENCE_MS)
+    panel = page.get_by_role("region", name="More like this post")
+    expect(panel.get_by_role("status")).to_contain_text("found by")
+    expect(panel.get_by_role("heading", name="More like this post")).to_be_focused()
+    page.go_back()
+    expect(results.get_by_role("article").first).to_be_visible()
+
+
 def test_what_is_degraded_is_named(desk: Visit) -> None:
     def without_embeddings(route: Route) -> None:
         body = route.fetch().json()

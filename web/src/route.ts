@@ -2,10 +2,12 @@
 export type Route =
   | { view: "overview" }
   | { view: "entity"; key: string }
-  | { view: "search"; query: string };
+  | { view: "search"; query: string }
+  | { view: "like"; post: string };
 
 const ENTITY = "#/e/";
 const SEARCH = "#/search?q=";
+const LIKE = "#/like/";
 
 export function parseRoute(hash: string): Route {
   if (hash.startsWith(ENTITY)) {
@@ -16,6 +18,10 @@ export function parseRoute(hash: string): Route {
     const query = decoded(hash.slice(SEARCH.length)).trim();
     if (query !== "") return { view: "search", query };
   }
+  if (hash.startsWith(LIKE)) {
+    const post = decoded(hash.slice(LIKE.length));
+    if (post !== "") return { view: "like", post };
+  }
   return { view: "overview" };
 }
 
@@ -25,6 +31,11 @@ export function entityHref(key: string): string {
 
 export function searchHref(query: string): string {
   return SEARCH + encodeURIComponent(query);
+}
+
+/** What is about the same as a post, by its id. */
+export function likeHref(post: string): string {
+  return LIKE + encodeURIComponent(post);
 }
 
 function decoded(text: string): string {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { parseConfig, socketUrl } from "../src/config";
-import { entityHref, parseRoute, searchHref } from "../src/route";
+import { entityHref, likeHref, parseRoute, searchHref } from "../src/route";
 import { segments } from "../src/text/segments";
 import { ago, counted, rate } from "../src/text/time";
 
@@ -108,6 +108,11 @@ describe("the address", () => {
     for (const key of ["ticker:BTC", "hashtag:東京", "mention:did:plc:abc", "name:a/b c"]) {
       expect(parseRoute(entityHref(key))).toEqual({ view: "entity", key });
     }
+    expect(parseRoute(likeHref("at://did:plc:a/app.bsky.feed.post/1"))).toEqual({
+      view: "like",
+      post: "at://did:plc:a/app.bsky.feed.post/1",
+    });
+    expect(parseRoute("#/like/")).toEqual({ view: "overview" });
     expect(parseRoute(searchHref("fire & water"))).toEqual({ view: "search", query: "fire & water" });
   });
 

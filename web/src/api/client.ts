@@ -56,6 +56,10 @@ export class Api {
     return this.#get("/v1/search", { q, limit, explain: "true" }, signal);
   }
 
+  similar(post: string, limit: number, signal?: AbortSignal): Promise<SearchAnswer> {
+    return this.#get(`/v1/posts/${encodeURIComponent(post)}/similar`, { limit, explain: "true" }, signal);
+  }
+
   gaps(limit: number): Promise<Page<Gap>> {
     return this.#get("/v1/gaps", { limit });
   }

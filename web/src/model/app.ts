@@ -43,6 +43,12 @@ const SERIES_EVERY_MS = 20_000;
 
 const BASE_TOPICS = ["momentum", "status", "gaps"];
 
+/** What was asked, `query` being null where a post is the question, and the answer. */
+export interface OpenSearch {
+  query: string | null;
+  answer: Loaded<SearchAnswer>;
+}
+
 /** Everything the page knows, as signals, and what can be done to it. */
 export class App {
   readonly link = signal<Link>("connecting");
@@ -71,7 +77,7 @@ export class App {
   readonly route = signal<Route>({ view: "overview" });
   readonly entity = signal<OpenEntity | null>(null);
   readonly window = signal<SeriesWindow>("1h");
-  readonly search = signal<{ query: string; answer: Loaded<SearchAnswer> } | null>(null);
+  readonly search = signal<OpenSearch | null>(null);
 
   readonly #api: Api;
   readonly #sampler = new Sampler<Post>(POSTS_PER_BEAT);
@@ -255,11 +261,16 @@ export class App {
     if (this.filter.peek() !== null && this.filter.peek() !== key) this.filterStream(null);
     this.entity.value =
       key === null ? null : { key, series: { state: "loading" }, posts: { state: "loading" } };
-    this.search.value = route.view === "search" ? { query: route.query, answer: { state: "loading" } } : null;
+    const query = route.view === "search" ? route.query : null;
+    const searches = route.view === "search" || route.view === "like";
+    this.search.value = searches ? { query, answer: { state: "loading" } } : null;
     if (key !== null) this.#loadEntity(key, aborted);
-    if (route.view === "search") {
-      const { query } = route;
-      void loading(this.#api.search(query, SEARCH_HITS, aborted), aborted, (answer) => {
+    if (searches) {
+      const asked =
+        route.view === "search"
+          ? this.#api.search(route.query, SEARCH_HITS, aborted)
+          : this.#api.similar(route.post, SEARCH_HITS, aborted);
+      void loading(asked, aborted, (answer) => {
         this.search.value = { query, answer };
       });
     }

@@ -1,6 +1,6 @@
 import { useMemo } from "preact/hooks";
 import type { Post } from "../api/types";
-import { entityHref } from "../route";
+import { entityHref, likeHref } from "../route";
 import { languageName, shortAuthor, shortDisplay } from "../text/names";
 import { segments } from "../text/segments";
 import { ago, secondsBetween } from "../text/time";
@@ -15,6 +15,7 @@ export function PostItem({
   highlights,
   similar,
   note,
+  offersMore = false,
 }: {
   post: Post;
   nowMs: number;
@@ -23,6 +24,8 @@ export function PostItem({
   /** Further posts that say the same, for which this one stands. */
   similar?: number;
   note?: string | undefined;
+  /** Whether to offer posts that are about the same. */
+  offersMore?: boolean;
 }) {
   const parts = useMemo(() => segments(post.text, post.entities, highlights), [post, highlights]);
   const linked = new Set(parts.map((part) => part.entity));
@@ -58,6 +61,11 @@ export function PostItem({
           </span>
         )}
         {note !== undefined && <span class="found-by">{note}</span>}
+        {offersMore && (
+          <a class="more-like" href={likeHref(post.id)}>
+            More like this
+          </a>
+        )}
       </header>
       <p dir="auto" lang={post.lang ?? undefined}>
         {parts.map((part, index) => {

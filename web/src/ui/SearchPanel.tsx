@@ -13,7 +13,12 @@ export function SearchPanel({ app }: { app: App }) {
   if (search === null) return null;
   const { query, answer } = search;
   return (
-    <Panel id="search-title" eyebrow="Search" title={query} takesFocus={false}>
+    <Panel
+      id="search-title"
+      eyebrow="Search"
+      title={query ?? "More like this post"}
+      takesFocus={query === null}
+    >
       {answer.state === "loading" && <Notice kind="loading">Searching…</Notice>}
       {answer.state === "failed" && (
         <Notice kind="error" onRetry={() => app.retrySearch()}>
@@ -25,7 +30,7 @@ export function SearchPanel({ app }: { app: App }) {
   );
 }
 
-function Answer({ app, query, answer }: { app: App; query: string; answer: SearchAnswer }) {
+function Answer({ app, query, answer }: { app: App; query: string | null; answer: SearchAnswer }) {
   const nowMs = app.now.value;
   return (
     <>
@@ -41,7 +46,9 @@ function Answer({ app, query, answer }: { app: App; query: string; answer: Searc
       </p>
       {answer.data.length === 0 && (
         <Notice kind="empty">
-          Nothing like “{query}” has been posted. Fewer or other words may find more.
+          {query === null
+            ? "Nothing else like this post has been posted."
+            : `Nothing like “${query}” has been posted. Fewer or other words may find more.`}
         </Notice>
       )}
       <div class="post-list">
@@ -52,6 +59,7 @@ function Answer({ app, query, answer }: { app: App; query: string; answer: Searc
             nowMs={nowMs}
             highlights={hit.highlights}
             similar={hit.similar}
+            offersMore
             note={foundBy(hit)}
           />
         ))}
