@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from groundswell.core.sealed_keys import SECP256K1_ORDER, base58, parse_feed_key, parse_key, parse_wallet_key
@@ -88,9 +88,8 @@ def test_what_is_no_key_is_named(text: str, said: str) -> None:
     assert said in refusal(text)
 
 
-@given(st.text(max_size=300))
+@given(st.text(st.sampled_from("0123456789abcdefABCDEFghXYZ+/=:_-!"), min_size=13, max_size=300))
 def test_nothing_of_what_was_pasted_shows_in_a_message(text: str) -> None:
-    assume(len(text.strip()) > 12)
     try:
         parse_feed_key(text)
     except ValueError as error:

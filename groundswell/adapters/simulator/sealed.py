@@ -28,7 +28,7 @@ from groundswell.adapters.simulator.sealed_log import SealedLog
 from groundswell.adapters.simulator.server import TICK_S, SimulatorServer, Span, write
 from groundswell.adapters.simulator.wire import wire_frame
 from groundswell.adapters.simulator.world import World
-from groundswell.core.posts import MICROS_PER_SECOND
+from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.core.sealed import EVENT, HEAD, KEY, NONCE_BYTES, challenge_message, header_of, wrap_context
 from groundswell.ports.time import Clock
 
@@ -220,9 +220,12 @@ class SealedServer(SimulatorServer):
             asked = _ASKED.decode(await websocket.recv(decode=False))
         except msgspec.MsgspecError:
             return await websocket.close(CloseCode.PROTOCOL_ERROR)
-        position = await self._position(asked.from_)
+        since = self.now()
+        if asked.from_ is None and self._can_replay:
+            since -= round(self._history_s * MICROS_PER_SECOND)
+        position = await self._position(asked.from_, since)
         head = position if asked.from_ is None else await self._now_entries()
-        self.spans.append(Span(link.number, asked.from_, self.now()))
+        self.spans.append(Span(link.number, asked.from_, since))
         said = {"nonce": asked.nonce, "head": self._begins + head - 1, "next": self._begins + position}
         await self._say_head(link, position, said)
         self._readers[link] = reader
@@ -263,14 +266,12 @@ class SealedServer(SimulatorServer):
         except (ConnectionClosed, msgspec.MsgspecError):
             await websocket.close()
 
-    async def _position(self, asked: int | None) -> int:
-        """Where a reader begins, from 0."""
-        now = self.now()
+    async def _position(self, asked: int | None, since: Micros) -> int:
+        """Where a reader begins, from 0: at `since`, or at the number that they ask for, as far as that is kept."""
         if asked is None or not self._can_replay:
-            history = self._history_s if self._can_replay else 0
-            return self._entries(await self._log.count_before(now - round(history * MICROS_PER_SECOND)))
+            return self._entries(await self._log.count_before(since))
         wanted = min(asked - self._begins, await self._now_entries())
-        kept_from = now - round(self._retention_s * MICROS_PER_SECOND)
+        kept_from = self.now() - round(self._retention_s * MICROS_PER_SECOND)
         return max(wanted, self._entries(await self._log.count_before(kept_from)))
 
     async def _send_on(self, link: Link, position: int) -> int:
