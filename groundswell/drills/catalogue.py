@@ -15,6 +15,7 @@ from groundswell.drills import (
     kill,
     leak,
     outage,
+    sealed_feed,
     slow_clients,
     socket_drop,
     vectors_down,
@@ -35,6 +36,7 @@ DRILLS: tuple[Drill, ...] = (
     clock_skew.DRILL,
     deploy_order.DRILL,
     garbage.DRILL,
+    sealed_feed.DRILL,
     slow_clients.DRILL,
     leak.DRILL,
 )

@@ -40,6 +40,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     """How long ago the stream happens: its clock, and all its times."""
     hosts: int = 1
     """Servers that tell the same stream."""
+    sealed: bool = False
+    """Whether it is a sealed feed; otherwise it is Jetstream's."""
     retention_s: float = 7200
     vectors: bool = False
     """Whether there is a vector engine and an embedding model."""

@@ -57,6 +57,7 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
                 retention_s=setup.retention_s,
                 age_s=setup.age_s,
                 world=setup.world,
+                sealed=setup.sealed,
             )
             await rig.feed.open(stack, setup.hosts)
             _prepare_services(rig, qdrant_url)
@@ -114,8 +115,7 @@ def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
         arguments=("relay",),
         environment={
             **shared,
-            "GROUNDSWELL_SOURCE": "jetstream",
-            "GROUNDSWELL_JETSTREAM_HOSTS": rig.feed.urls,
+            **rig.feed.variables,
             "GROUNDSWELL_WATCH_LIST": str(names),
             "GROUNDSWELL_BATCH_MAX_POSTS": "100",
             "GROUNDSWELL_MOMENTUM_INTERVAL_S": "1",
