@@ -111,7 +111,8 @@ class SealedServer(SimulatorServer):
         self._sessions: dict[str, float] = {}
         self._readers: dict[Link, _Reader] = {}
         self.forget_every: int | None = None
-        """Every so many frames one is lost for good: it is in the sequence, and is never sent."""
+        """One in so many frames is lost for good, also when this is taken back: it has its number, and is never sent."""
+        self._gone: set[int] = set()
         self._nonces = secrets.randbits(63)
         self._door = HttpDoor(self._answer)
 
@@ -327,7 +328,9 @@ class SealedServer(SimulatorServer):
         return self._rotate_every is not None and (place + 1) % self._rotate_every == 0
 
     def _forgotten(self, place: int) -> bool:
-        return self.forget_every is not None and place % self.forget_every == 0
+        if self.forget_every is not None and place % self.forget_every == 0:
+            self._gone.add(place)
+        return place in self._gone
 
     def _key_id(self, place: int) -> int:
         every = self._rotate_every
