@@ -111,7 +111,7 @@ class SealedServer(SimulatorServer):
         self._sessions: dict[str, float] = {}
         self._readers: dict[Link, _Reader] = {}
         self.forget_every: int | None = None
-        """One in so many frames is lost for good, also when this is taken back: it has its number, and is never sent."""
+        """One in so many frames is lost for good, also once this is taken back: it has a number, and is never sent."""
         self._gone: set[int] = set()
         self._nonces = secrets.randbits(63)
         self._door = HttpDoor(self._answer)
