@@ -48,6 +48,8 @@ UNOPENED_IN_A_ROW = 64
 """So many frames that do not open, and none that does: the keys are fetched anew, with a new session."""
 RENEW_AFTER = 0.75
 """A session is renewed when this part of its time has passed."""
+RENEW_EVERY_S = 0.25
+"""And no more often, however short the feed's sessions are."""
 
 _quiet = logging.getLogger(f"{__name__}.websocket")
 """The library narrates every header at `debug`, and one of ours carries the session's token."""
@@ -223,7 +225,7 @@ class SealedConnection:
         What cannot be asked for goes on being tried until the feed ends the stream. A refusal ends it at once.
         """
         while True:
-            await asyncio.sleep(given.expires_in * RENEW_AFTER)
+            await asyncio.sleep(max(given.expires_in * RENEW_AFTER, RENEW_EVERY_S))
             delays = full_jitter_backoff(rng)
             while True:
                 try:
