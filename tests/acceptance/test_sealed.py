@@ -37,7 +37,14 @@ def feed() -> Iterator[dict[str, str]]:
 
 def environment(**variables: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("GROUNDSWELL_")}
-    return {**kept, "GROUNDSWELL_LOG_LEVEL": "debug", "GROUNDSWELL_SOURCE": "sealed", **variables}
+    # Wide enough that a table cuts nothing off.
+    return {
+        **kept,
+        "COLUMNS": "250",
+        "GROUNDSWELL_LOG_LEVEL": "debug",
+        "GROUNDSWELL_SOURCE": "sealed",
+        **variables,
+    }
 
 
 def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
