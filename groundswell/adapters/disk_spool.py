@@ -83,6 +83,8 @@ class DiskSpool:
         self._newest = 0
         """The greatest number of a segment so far: the position file may still speak of one that is gone."""
         self._appending = False
+        self._noting = True
+        """Whether the position could be written, the last time."""
         self._offset = 0
         self._oldest: Micros | None = None
         self._compress = zstandard.ZstdCompressor(level=1).compress
@@ -93,6 +95,7 @@ class DiskSpool:
         self._lock.acquire()
         try:
             self._position = os.open(folder / "position", os.O_RDWR | os.O_CREAT, 0o644)
+            self._take_place()
             self._recover()
         except OSError as error:
             self._lock.release()
@@ -245,12 +248,31 @@ class DiskSpool:
             segment.items -= item.items
         if item.end >= segment.end:
             segment.depth = segment.items = 0  # damage may have hidden several records
-        os.pwrite(self._position, _encode_position(segment.number, item.end), 0)
-        if item.spooled is not None and not isinstance(item.spooled.work, Batch):
-            _sync(self._position)
+        self._note_position(segment.number, item)
         reach(CrashPoint.RELAY_DRAIN_MOVED)
         self._tidy()
         self._oldest = item.spooled.spooled_at if item.spooled is not None and self.depth else None
+
+    def _note_position(self, number: int, item: SpoolItem) -> None:
+        """A disk that takes no note costs some work that is stored again after a crash, and no draining."""
+        try:
+            os.pwrite(self._position, _encode_position(number, item.end), 0)
+            if item.spooled is not None and not isinstance(item.spooled.work, Batch):
+                _sync(self._position)
+        except OSError as error:
+            if self._noting:
+                log.warning("%s: how far the spool is drained cannot be noted: %s", self._folder, error)
+            self._noting = False
+        else:
+            self._noting = True
+
+    def _take_place(self) -> None:
+        """Give the position its bytes while there is room: draining is what a full disk waits for."""
+        if os.fstat(self._position).st_size < _POSITION.size:
+            try:
+                os.pwrite(self._position, _encode_position(0, 0), 0)
+            except OSError as error:
+                log.warning("%s: the disk has no room for the spool's position: %s", self._folder, error)
 
     def _tidy(self) -> None:
         """Remove what is drained."""

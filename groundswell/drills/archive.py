@@ -8,7 +8,7 @@ from random import Random
 from urllib.parse import quote
 
 from groundswell.crash_points import EXIT_CODE, CrashPoint
-from groundswell.drills.harness.archive import archive_command, archived_posts, let_leases_end
+from groundswell.drills.harness.archive import MOVE, archive_command, archived_posts, let_leases_end
 from groundswell.drills.harness.rig import Rig, Setup
 from groundswell.drills.harness.running import Drill
 
@@ -28,7 +28,7 @@ async def course(rig: Rig) -> None:
     for _ in range(3 if rig.full else 1):
         for point in MOVER_POINTS:
             await _die_at(rig, point)
-    await _two_at_once(rig, kills=8 if rig.full else 2)
+    await _two_at_once(rig, kills=8 if rig.full else 1)
     await _flip_a_byte(rig)
     await _bring_back(rig)
     await rig.recover("movers that died")
@@ -40,7 +40,7 @@ async def _die_at(rig: Rig, point: CrashPoint) -> None:
         await rig.until(lambda: _withdrawn(rig), "a post that is archived was deleted")
     else:
         await rig.until(lambda: _due(rig), "there is something to move")
-    code, said = await archive_command(rig, "move", GROUNDSWELL_CRASH_POINT=point.value)
+    code, said = await archive_command(rig, *MOVE, GROUNDSWELL_CRASH_POINT=point.value)
     rig.check(f"a mover died at {point.value}", code == EXIT_CODE, f"exit code {code}", promised=f"{EXIT_CODE}")
     if code != EXIT_CODE:
         rig.say(said)
@@ -60,9 +60,7 @@ async def _two_at_once(rig: Rig, *, kills: int) -> None:
     rng = Random(rig.seed)  # noqa: S311 -- chooses moments, guards nothing
     for n in range(kills):
         rig.say(f"two movers at once, and SIGKILL of both, {n + 1} of {kills}")
-        movers = await asyncio.gather(
-            *(rig.run(f"mover-{n}-{k}", "archive", "move", GROUNDSWELL_CRASH_POINT="") for k in range(2))
-        )
+        movers = await asyncio.gather(*(rig.run(f"mover-{n}-{k}", "archive", "move") for k in range(2)))
         known = await _files(rig)
 
         async def at_work(known: int = known) -> bool:
@@ -74,7 +72,7 @@ async def _two_at_once(rig: Rig, *, kills: int) -> None:
             await mover.kill()
         await let_leases_end(rig)
     rig.say("two movers at once, to their end")
-    movers = await asyncio.gather(*(rig.run(f"mover-{k}", "archive", "move") for k in range(2)))
+    movers = await asyncio.gather(*(rig.run(f"mover-{k}", "archive", *MOVE) for k in range(2)))
     codes = [await mover.ended(DEATH_LIMIT_S) for mover in movers]
     rig.check("two movers at once end well", codes == [0, 0], codes, promised="exit codes 0")
 

@@ -263,6 +263,42 @@ def test_a_full_disk_is_said_and_what_was_written_half_is_not_kept(
     run(main())
 
 
+def test_a_disk_that_takes_nothing_at_all_is_drained_and_what_it_could_not_note_is_only_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def out_of_space(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        with opened(tmp_path) as spool:
+            assert (tmp_path / "position").stat().st_size > 0, "its place is taken while there is room"
+            for n in range(3):
+                await spool.append(spooled(n))
+            with monkeypatch.context() as broken:
+                broken.setattr(disk_spool.os, "pwrite", out_of_space)
+                assert await drain(spool, 2) == [0, 1]
+        assert caplog.text.count("cannot be noted") == 1
+        with opened(tmp_path) as spool:
+            assert await drain(spool) == [0, 1, 2]
+        with opened(tmp_path) as spool:
+            assert spool.depth == 0
+
+    run(main())
+
+
+def test_a_spool_on_a_disk_that_is_full_from_the_start_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_space(descriptor: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    async def main() -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(disk_spool.os, "pwrite", out_of_space)
+            with opened(tmp_path) as spool, pytest.raises(SpoolFull, match=r"disk of .* is full"):
+                await spool.append(spooled(0))
+
+    run(main())
+
+
 KILLED = """
 import asyncio, sys
 from pathlib import Path

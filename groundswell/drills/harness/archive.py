@@ -14,13 +14,22 @@ if TYPE_CHECKING:
 
 COMMAND_LIMIT_S = 60.0
 MOST_POSTS = 1_000_000
+MOVE = ("move", "--within", "8")
+"""While posts come and are due at once, a mover would find ever more to move."""
 QUERY = "SELECT id, author, rev, event_time, entities FROM posts"
 
 
 async def archive_command(rig: Rig, *arguments: str, **more: str) -> tuple[int, str]:
-    """Run `groundswell archive …` to its end; its exit code, and what it said. Raises TimeoutError."""
+    """Run `groundswell archive …` to its end; its exit code, and what it said.
+
+    Raises:
+        TimeoutError: it has not ended after `COMMAND_LIMIT_S`.
+    """
     command = await rig.run(f"archive-{arguments[0]}-{len(rig.commands)}", "archive", *arguments, **more)
-    code = await command.ended(COMMAND_LIMIT_S)
+    try:
+        code = await command.ended(COMMAND_LIMIT_S)
+    except TimeoutError as error:
+        raise TimeoutError(f"`archive {arguments[0]}` has not ended after {COMMAND_LIMIT_S:g} s") from error
     return code, command.last_words(MOST_POSTS)
 
 
@@ -31,7 +40,7 @@ async def archived_posts(rig: Rig) -> list[StoredPost]:
         AssertionError: the archive cannot be read.
     """
     await let_leases_end(rig)
-    code, said = await archive_command(rig, "move")
+    code, said = await archive_command(rig, *MOVE)
     assert code == 0, f"withdrawals cannot be settled: {said}"
     code, said = await archive_command(rig, "query", QUERY, "--format", "json", "--limit", f"{MOST_POSTS}")
     if code == 0:

@@ -43,7 +43,7 @@ async def run_drill(
                 await drill.course(rig)
                 await rig.come_to_rest()
             except (TimeoutError, GroundswellError, DrillFailed) as error:
-                failed = str(error)
+                failed = str(error) or type(error).__name__
     except DrillSkipped as reason:
         return Verdict(
             drill=drill.name, passed=True, seconds=0, checks=(), recoveries=(), answers=None, reconciliation=None,

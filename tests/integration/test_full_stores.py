@@ -1,0 +1,137 @@
+"""What is full behaves as docs/invariants.md says: bounds that take a store, or the API, to be filled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import psycopg
+import pytest
+
+from functions.api.routes.export import MAX_POSTS
+from functions.api.routes.momentum import MAX_NODES
+from functions.api.routes.search import MAX_QUERY_CHARACTERS
+from groundswell.adapters.postgres_pool import open_pool
+from groundswell.adapters.postgres_reads import MAX_SERIES_CHANGES, MAX_SERIES_GAPS
+from groundswell.adapters.postgres_rules import MAX_RULES, PostgresRules
+from groundswell.adapters.postgres_search import PostgresSearch
+from groundswell.adapters.postgres_store import POSTS_PER_EVENT, PostgresStore
+from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.posts import Post
+from groundswell.errors import InvalidRequest
+from groundswell.ports.storing import Batch
+from groundswell.ports.vectors import SearchFilters
+from groundswell.services.search import SearchService
+from tests.api_world import World, fill, in_world, problem
+
+T0 = 1_783_175_880_000_000
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        (f"/v1/momentum/graph?limit={MAX_NODES + 1}", "limit"),
+        (f"/v1/export?limit={MAX_POSTS + 1}", "limit"),
+        (f"/v1/search?q={'x' * (MAX_QUERY_CHARACTERS + 1)}", "q"),
+        ("/v1/momentum/ticker/BTC?since=1990-01-01T00:00:00Z&until=2026-07-04T00:00:00Z&bucket=30d", "since"),
+    ],
+)
+def test_who_asks_for_too_much_at_once_is_told_which_parameter_is_at_fault(
+    database_url: str, path: str, field: str
+) -> None:
+    async def scenario(world: World) -> None:
+        problem(await world.client.get(path), 400, field=field)
+
+    in_world(database_url, scenario)
+
+
+def test_there_are_so_many_alert_rules_and_the_next_one_is_refused(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("INSERT INTO alert_rules (kind, stage, min_score) SELECT 'ticker', 'rising', 0.5 FROM generate_series(1, %s)", (MAX_RULES - 2,))
+
+    async def scenario(world: World) -> None:
+        rules = PostgresRules(world.pool)
+        last = await rules.add_rule(None, "ticker", "rising", 0.5)
+        with pytest.raises(InvalidRequest, match=f"{MAX_RULES} alert rules already"):
+            await rules.add_rule(None, "ticker", "rising", 0.5)
+        await rules.remove_rule(last.id)
+        await rules.add_rule(None, "ticker", "rising", 0.5)
+
+    in_world(database_url, scenario)
+
+
+def test_a_history_shows_the_newest_of_more_gaps_and_changes_than_it_holds(database_url: str) -> None:
+    fill(database_url)
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute("DELETE FROM gaps")
+        conn.execute(
+            "INSERT INTO gaps (source, cause, started_at, ended_at, closed_at) SELECT 'jetstream', 'disconnect',"
+            " now() - make_interval(secs => n), now() - make_interval(secs => n), now() FROM generate_series(1, %s) n",
+            (MAX_SERIES_GAPS + 20,),
+        )
+        conn.execute(
+            "INSERT INTO alerts (rule_id, entity, stage, score, at, evidence) SELECT 1, 'ticker:BTC', 'rising', 0.5,"
+            " now() - make_interval(secs => n), '{}' FROM generate_series(1, %s) n",
+            (MAX_SERIES_CHANGES + 20,),
+        )
+
+    async def scenario(world: World) -> None:
+        body = await world.get("/v1/momentum/ticker/BTC", window="1h")
+        newest = max(gap["started_at"] for gap in body["gaps"])
+        assert len(body["gaps"]) == MAX_SERIES_GAPS
+        assert newest == max(gap["started_at"] for gap in (await world.get("/v1/gaps", limit=200))["data"])
+
+    in_world(database_url, scenario)
+
+
+def with_store(url: str, scenario: Callable[[PostgresStore, Any], Awaitable[None]]) -> None:
+    async def run() -> None:
+        pool = await open_pool(url, size=2, wait_s=5, statement_timeout_s=10, application_name="test")
+        try:
+            await scenario(PostgresStore(pool), pool)
+        finally:
+            await pool.close()
+
+    asyncio.run(run())
+
+
+def test_more_posts_than_an_event_holds_are_several_events(database_url: str) -> None:
+    posts = [
+        Post(id=f"at://a/p/{n}", source="s", author="a", text="x", event_time=T0, rev="1", cursor=T0)
+        for n in range(2 * POSTS_PER_EVENT + 1)
+    ]
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        done = await store.commit(Batch("s", posts, [], T0, T0 - 1, T0))
+        told = [event.posts for event in done.events if event.type == "posts.new"]
+        assert [len(some) for some in told] == [POSTS_PER_EVENT, POSTS_PER_EVENT, 1]
+        assert {post.id for some in told for post in some} == {post.id for post in posts}
+
+    with_store(database_url, scenario)
+
+
+def test_a_vector_index_that_takes_too_long_is_left_out_of_the_answer(database_url: str) -> None:
+    class Hangs:
+        """A vector index and a model, neither of which comes back."""
+
+        space = "toy"
+        dimensions = 2
+
+        def __getattr__(self, name: str) -> Any:
+            async def never(*values: Any, **more: Any) -> None:
+                await asyncio.Event().wait()
+
+            return never
+
+    fill(database_url)
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        hangs: Any = Hangs()
+        search = SearchService(PostgresSearch(pool), hangs, hangs, SystemClock(), semantic_limit_s=0.2)
+        answer = await search.search("plain words", SearchFilters(), 5)
+        assert answer.hits[0].post.text.startswith("plain words")
+        assert list(answer.legs) == ["lexical"]
+        assert "vector-index" in answer.degraded
+
+    with_store(database_url, scenario)

@@ -1,0 +1,238 @@
+"""What is full behaves as docs/invariants.md says: bounds that need no store to be filled."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+
+from groundswell.adapters.apigateway.broadcaster import PENDING_EVENTS, ApiGatewayBroadcaster
+from groundswell.adapters.encoder.process import EncoderProcess
+from groundswell.adapters.encoder.wire import Probe
+from groundswell.adapters.local_hub import MAX_REPLIES, LocalHub
+from groundswell.adapters.qdrant_embedded import wire
+from groundswell.adapters.system_clock import SystemClock
+from groundswell.core import entity_text, jetstream
+from groundswell.core.retention import ArchiveRow
+from groundswell.errors import EmbeddingUnavailable
+from groundswell.metrics import Metrics
+from groundswell.ports.storing import Batch, Event
+from groundswell.ports.vectors import SearchFilters
+from groundswell.services import archive_reader, time_travel
+from groundswell.services.ranking import RANKINGS_KEPT, Question, Ranking, Rankings
+from groundswell.services.relay_state import RelayState
+from groundswell.services.writing import WAITING_BATCHES, Writer
+
+T0 = 1_783_175_880_000_000
+
+
+async def settle() -> None:
+    """Let everything that can go on go on."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+def batch(number: int) -> Batch:
+    return Batch(source="s", posts=[], deletes=[], cursor=T0 + number, covered_from=T0, covered_until=T0 + number)
+
+
+class NeverAnswers:
+    """A store that takes a batch and says nothing any more."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = asyncio.Event()
+
+    async def commit(self, work: Batch) -> Any:
+        self.asked += 1
+        await self.answers.wait()
+        raise AssertionError("no test waits for that")
+
+
+class NamedSource:
+    name = "s"
+    can_replay = True
+
+
+def test_a_reader_waits_while_as_many_batches_as_may_wait_do() -> None:
+    async def scenario() -> None:
+        store: Any = NeverAnswers()
+        source: Any = NamedSource()
+        nobody: Any = None
+        writer = Writer(
+            source, store, None, nobody, SystemClock(), state=RelayState(), rng=Random(1), metrics=Metrics(),
+            on_stored=lambda: None, on_full=lambda why: None, store_now=lambda: T0,
+        )  # fmt: skip
+        running = asyncio.create_task(writer.run())
+        reader = [asyncio.create_task(writer.put(batch(number))) for number in range(WAITING_BATCHES + 3)]
+        await settle()
+        taken = sum(put.done() for put in reader)
+        assert store.asked == 1
+        assert taken == WAITING_BATCHES + 1, "one is being stored, and the others wait"
+        for task in (*reader, running):
+            task.cancel()
+        await asyncio.gather(*reader, running, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("remember", "spelling"),
+    [
+        (entity_text._fold, "tag{}"),
+        (entity_text._normalise_domain, "host{}.example"),
+        (jetstream._primary_subtag, "x-{}"),
+    ],
+)
+def test_spellings_are_remembered_within_bounds(remember: Any, spelling: str) -> None:
+    for number in range(10_000):
+        remember(spelling.format(number))
+    kept = remember.cache_info()
+    assert kept.currsize == kept.maxsize <= 4096
+
+
+def test_a_client_that_leaves_answers_to_its_own_frames_unread_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundswell.adapters.local_hub.CLIENT_FRAMES_BURST", float("inf"))
+
+    class ReadsNothing:
+        def __init__(self) -> None:
+            self.said = 0
+            self.closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
+
+        async def receive(self) -> str:
+            self.said += 1
+            if self.said > MAX_REPLIES + 50:
+                await asyncio.Event().wait()
+            return '{"action":"ping"}'
+
+        async def send(self, text: str) -> None:
+            await asyncio.Event().wait()
+
+        async def close(self, code: int, reason: str) -> None:
+            self.closed.set_result((code, reason))
+
+    async def scenario() -> None:
+        hub = LocalHub(SystemClock(), version="1")
+        socket = ReadsNothing()
+        attending = asyncio.create_task(hub.attend(socket))
+        code, reason = await asyncio.wait_for(socket.closed, 20)
+        assert (code, reason) == (1008, "ConsumerTooSlow")
+        assert MAX_REPLIES <= socket.said <= MAX_REPLIES + 50
+        attending.cancel()
+        await asyncio.gather(attending, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_of_events_that_the_budget_holds_back_the_oldest_go() -> None:
+    nobody: Any = None
+    broadcaster = ApiGatewayBroadcaster(nobody, nobody, SystemClock(), rng=Random(1))
+    events = [Event(seq, T0, "gap", True, msgspec.Raw(b"{}")) for seq in range(PENDING_EVENTS + 7)]
+    asyncio.run(broadcaster.publish(events))
+    held = [event.seq for event in broadcaster._pending]
+    assert held == list(range(7, PENDING_EVENTS + 7))
+
+
+def test_only_the_latest_rankings_are_kept() -> None:
+    rankings = Rankings()
+    questions = [Question(f"q{number}", None, SearchFilters()) for number in range(RANKINGS_KEPT + 1)]
+    ranking = Ranking([], [], [], complete=True)
+    for question in questions[:-1]:
+        rankings.keep(question, 1, T0, ranking)
+    assert rankings.get(questions[0], 1, T0) is ranking, "and it is the one that was used last"
+    rankings.keep(questions[-1], 1, T0, ranking)
+    assert rankings.get(questions[1], 1, T0) is None
+    assert sum(rankings.get(question, 1, T0) is not None for question in questions) == RANKINGS_KEPT
+
+
+def test_an_engine_is_asked_for_no_more_points_than_it_may_be() -> None:
+    wire.check_limit(wire.MAX_LIMIT)
+    with pytest.raises(wire.Refused, match=f"{wire.MAX_LIMIT}"):
+        wire.check_limit(wire.MAX_LIMIT + 1)
+
+
+def test_only_the_last_instants_of_time_travel_are_remembered() -> None:
+    computed: list[int] = []
+
+    class Computed(time_travel.TimeTravel):
+        async def _check(self, as_of: int, instant: int) -> None:
+            """Whatever instant is asked for can be answered."""
+
+        async def _look(self, instant: int) -> list[Any]:
+            computed.append(instant)
+            return []
+
+    async def scenario() -> None:
+        nobody: Any = None
+        past = Computed(nobody, nobody, SystemClock())
+        minutes = [minute * 60_000_000 for minute in range(time_travel.REMEMBERED_INSTANTS + 1)]
+        for instant in (*minutes, minutes[-1]):
+            await past.moving(instant)
+        assert computed == minutes, "the last one is remembered"
+        await past.moving(minutes[0])
+        assert computed[-1] == minutes[0], "the first one was forgotten"
+
+    asyncio.run(scenario())
+
+
+def test_only_so_many_archived_posts_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_reader, "POSTS_KEPT", 3)
+    read: list[str] = []
+
+    class Everything:
+        """An archive of one file that has every post."""
+
+        id = 1
+        file = "posts/v1/one.parquet"
+
+        @property
+        def manifest(self) -> Any:
+            return self
+
+        async def file_of(self, post_id: str) -> Any:
+            return self
+
+        async def withdrawn(self, files: list[int]) -> Any:
+            return {}, {}
+
+        @asynccontextmanager
+        async def held(self, manifest: Any) -> AsyncGenerator[Path]:
+            yield Path(self.file)
+
+        async def find(self, path: Path, post_id: str) -> ArchiveRow:
+            read.append(post_id)
+            return ArchiveRow(1, post_id, "s", "a", "x", None, None, T0, "r", (), None, None, T0)
+
+    async def scenario() -> None:
+        everything: Any = Everything()
+        reader = archive_reader.ArchivedPosts(everything, everything, everything)
+        for post_id in ("a", "b", "c", "a", "d", "a", "b"):
+            found = await reader.post(post_id)
+            assert found is not None
+            assert found.post.id == post_id
+        assert read == ["a", "b", "c", "d", "b"], "the one that was asked for least recently is read again"
+
+    asyncio.run(scenario())
+
+
+def test_a_model_process_that_answers_endlessly_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    babbles = "import sys; sys.stdout.buffer.write(b'\\xff' * 4096); sys.stdout.flush(); sys.stdin.buffer.read()"
+    popen: Any = subprocess.Popen
+
+    def start(command: list[str], **more: Any) -> Any:
+        return popen([sys.executable, "-c", babbles], **more)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    process = EncoderProcess()
+    with pytest.raises(EmbeddingUnavailable, match="nonsense"):
+        process.ask(Probe(), 20)
+    assert not psutil.pid_exists(process.pid)
