@@ -133,7 +133,7 @@ async def measure(posts: int, seconds: float) -> None:
                 "GROUNDSWELL_API_PORT": f"{port}",
                 "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0",
                 "GROUNDSWELL_EMBEDDING_CHAIN": "none",
-                "GROUNDSWELL_LOG_LEVEL": "critical",
+                "GROUNDSWELL_LOG_LEVEL": "error",
             }
             async with program("groundswell", "api", environment=environment):
                 base = f"http://127.0.0.1:{port}"

@@ -18,6 +18,8 @@ from groundswell.ports.momentum import HourCounts, MomentumStore, StoredHabits
 
 MAX_ENTITIES = 50_000
 """Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""
+MAX_REMEMBERED = 2 * MAX_ENTITIES
+"""Entities whose habits are in memory. Beyond it all are forgotten but those that are asked for: the store has them."""
 MAX_HOURS = 14 * 24
 """How far back habits are made anew. What is older is not missed: hours count half after one to four weeks."""
 
@@ -25,7 +27,7 @@ MAX_HOURS = 14 * 24
 class HabitKeeper:
     """Habits of the entities that are active, in memory; of all others, in the store.
 
-    What it remembers is bounded by `MAX_ENTITIES` and by those asked for since the last full hour.
+    What it remembers is bounded by `MAX_REMEMBERED`, and by what is asked for at once.
     """
 
     def __init__(self, store: MomentumStore) -> None:
@@ -91,7 +93,13 @@ class HabitKeeper:
                 self._hold(stored.entities, age(stored.rows, self.watched, since, self.hour, priors))
             for entity in missing:
                 self._places.setdefault(entity, 0)
-        return self._rows[np.fromiter((self._places[entity] for entity in entities), np.int64, len(entities))]
+        places = np.fromiter((self._places[entity] for entity in entities), np.int64, len(entities))
+        found = self._rows[places]
+        if len(self._places) > MAX_REMEMBERED:
+            self._places, self._rows = dict.fromkeys(entities, 0), no_habits(1)
+            seen = places > 0
+            self._hold([entity for entity, known in zip(entities, seen, strict=True) if known], found[seen])
+        return found
 
     def _hold(self, entities: Sequence[str], rows: Floats) -> None:
         self._places.update(zip(entities, range(len(self._rows), len(self._rows) + len(entities)), strict=True))

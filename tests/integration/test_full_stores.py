@@ -6,26 +6,35 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 
 from functions.api.routes.export import MAX_POSTS
 from functions.api.routes.momentum import MAX_NODES
 from functions.api.routes.search import MAX_QUERY_CHARACTERS
+from groundswell.adapters import postgres_search
+from groundswell.adapters.postgres_momentum import HABITS_KEPT_HOURS, ROWS_PER_EVENT, PostgresMomentum
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_reads import MAX_SERIES_CHANGES, MAX_SERIES_GAPS
 from groundswell.adapters.postgres_rules import MAX_RULES, PostgresRules
 from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.postgres_store import POSTS_PER_EVENT, PostgresStore
+from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.core.posts import Post
+from groundswell.core.habit import Watched, no_habits
+from groundswell.core.posts import MICROS_PER_MINUTE, Post
 from groundswell.errors import InvalidRequest
-from groundswell.ports.storing import Batch
-from groundswell.ports.vectors import SearchFilters
+from groundswell.metrics import Metrics
+from groundswell.ports.momentum import StageMemory, StoredHabits
+from groundswell.ports.storing import Batch, MomentumRow
+from groundswell.ports.vectors import SearchFilters, Space
+from groundswell.services import habits, momentum
 from groundswell.services.search import SearchService
 from tests.api_world import World, fill, in_world, problem
 
 T0 = 1_783_175_880_000_000
+MICROS_PER_HOUR = 60 * MICROS_PER_MINUTE
 
 
 @pytest.mark.parametrize(
@@ -48,7 +57,11 @@ def test_who_asks_for_too_much_at_once_is_told_which_parameter_is_at_fault(
 
 def test_there_are_so_many_alert_rules_and_the_next_one_is_refused(database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as conn:
-        conn.execute("INSERT INTO alert_rules (kind, stage, min_score) SELECT 'ticker', 'rising', 0.5 FROM generate_series(1, %s)", (MAX_RULES - 2,))
+        conn.execute(
+            "INSERT INTO alert_rules (kind, stage, min_score)"
+            " SELECT 'ticker', 'rising', 0.5 FROM generate_series(1, %s)",
+            (MAX_RULES - 2,),  # one comes with the schema
+        )
 
     async def scenario(world: World) -> None:
         rules = PostgresRules(world.pool)
@@ -115,8 +128,7 @@ def test_a_vector_index_that_takes_too_long_is_left_out_of_the_answer(database_u
     class Hangs:
         """A vector index and a model, neither of which comes back."""
 
-        space = "toy"
-        dimensions = 2
+        space = Space("toy", 2)
 
         def __getattr__(self, name: str) -> Any:
             async def never(*values: Any, **more: Any) -> None:
@@ -133,5 +145,143 @@ def test_a_vector_index_that_takes_too_long_is_left_out_of_the_answer(database_u
         assert answer.hits[0].post.text.startswith("plain words")
         assert list(answer.legs) == ["lexical"]
         assert "vector-index" in answer.degraded
+
+    with_store(database_url, scenario)
+
+
+def post(number: int, *entities: str) -> Post:
+    return Post(
+        id=f"at://a{number}/p/{number}", source="s", author=f"a{number}", text=f"number {number}", event_time=T0,
+        rev="1", cursor=T0, entities=entities,
+    )  # fmt: skip
+
+
+LOUD, HEARD, QUIET = "hashtag:loud", "hashtag:heard", "hashtag:quiet"
+MENTIONED = [post(n, LOUD, *([HEARD] if n < 3 else []), *([QUIET] if n < 1 else [])) for n in range(5)]
+
+
+async def mentioned(store: PostgresStore) -> None:
+    """One of three entities is mentioned most, and one least."""
+    await store.commit(Batch("s", MENTIONED, [], T0, T0 - MICROS_PER_MINUTE, T0 + MICROS_PER_MINUTE))
+
+
+def test_of_more_entities_than_a_tick_looks_at_the_least_mentioned_wait(database_url: str) -> None:
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        await mentioned(store)
+        counts = await PostgresMomentum(pool).minute_counts(T0 + MICROS_PER_MINUTE - 1, 2)
+        assert set(counts.entities) == {LOUD, HEARD}
+
+    with_store(database_url, scenario)
+
+
+def test_of_more_entities_than_an_hour_is_learnt_of_the_least_mentioned_are_not(database_url: str) -> None:
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        await mentioned(store)
+        counts = await PostgresMomentum(pool).hour_counts(T0 // MICROS_PER_HOUR, 1)
+        assert list(counts.entities) == [LOUD]
+
+    with_store(database_url, scenario)
+
+
+def test_of_more_entities_than_momentum_is_published_of_the_lowest_are_left_out(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(momentum, "MAX_SHOWN", 2)
+
+    class Screen:
+        async def publish(self, events: object) -> None:
+            """Nobody looks."""
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        await mentioned(store)
+        screen: Any = Screen()
+        ticker = momentum.MomentumTicker(
+            PostgresMomentum(pool), screen, SystemClock(), interval_s=1, metrics=Metrics(), is_live=lambda: True
+        )
+        await ticker.tick()
+        assert {row.entity for row, _ in await PostgresMomentum(pool).current()} == {LOUD, HEARD}
+
+    with_store(database_url, scenario)
+
+
+def test_more_rows_of_momentum_than_an_event_holds_are_several_events(database_url: str) -> None:
+    rows = [
+        (
+            MomentumRow(f"hashtag:h{n}", "hashtag", f"h{n}", T0, "dormant", T0, 1, 1, 1.0, 0.0, 0.0, 0.5),
+            StageMemory(0, None),
+        )
+        for n in range(2 * ROWS_PER_EVENT + 1)
+    ]
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        events = await PostgresMomentum(pool).publish(
+            [(row, StageMemory(0.0, None)) for row in rows], [], [], live=True
+        )
+        told = [msgspec.json.decode(event.data)["entities"] for event in events]
+        assert [len(some) for some in told] == [ROWS_PER_EVENT, ROWS_PER_EVENT, 1]
+
+    with_store(database_url, scenario)
+
+
+def test_the_habit_of_an_entity_that_is_silent_for_too_long_is_forgotten(database_url: str) -> None:
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        stored, hour = PostgresMomentum(pool), T0 // MICROS_PER_HOUR
+        for entity, at in (("hashtag:silent", hour), ("hashtag:other", hour + 1)):
+            await stored.save_habits(StoredHabits([entity], [at], no_habits(1)), at, Watched.nothing())
+        assert len((await stored.habits(["hashtag:silent"])).entities) == 1
+        late = hour + HABITS_KEPT_HOURS + 1
+        await stored.save_habits(StoredHabits([], [], no_habits(0)), late, Watched.nothing())
+        found = await stored.habits(["hashtag:silent", "hashtag:other"])
+        assert list(found.entities) == ["hashtag:other"]
+
+    with_store(database_url, scenario)
+
+
+def test_after_a_long_time_without_a_tick_only_so_many_hours_are_learnt(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(habits, "MAX_HOURS", 3)
+    learnt: list[int] = []
+
+    class Noted(PostgresMomentum):
+        async def hour_counts(self, hour: int, limit: int) -> Any:
+            learnt.append(hour)
+            return await super().hour_counts(hour, limit)
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        await mentioned(store)
+        now = T0 // MICROS_PER_HOUR + 50
+        await habits.HabitKeeper(Noted(pool)).catch_up(now)
+        assert learnt == [now - 3, now - 2, now - 1]
+
+    with_store(database_url, scenario)
+
+
+def test_a_look_at_the_movers_reads_no_more_than_it_may(database_url: str) -> None:
+    fill(database_url)
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        surges = PostgresSurges(pool)
+        material = await surges.material(window_minutes=60, movers=1, posts_each=2, background_posts=3)
+        assert material is not None
+        assert {mover: len(posts) for mover, posts in material.posts.items()} == {"ticker:BTC": 2}
+        assert len(material.background) == 3
+
+    with_store(database_url, scenario)
+
+
+def test_a_query_of_exclusions_alone_looks_through_so_many_posts_and_no_more(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(database_url)
+
+    async def scenario(store: PostgresStore, pool: Any) -> None:
+        search = SearchService(PostgresSearch(pool), None, None, SystemClock())
+        everything = await search.search("-hyperlink", SearchFilters(), 100)
+        monkeypatch.setattr(postgres_search, "WALK_POSTS_UNINDEXED", 5)
+        monkeypatch.setattr(postgres_search, "WALK_POSTS", 5)
+        search = SearchService(PostgresSearch(pool), None, None, SystemClock())
+        found = await search.search("-hyperlink", SearchFilters(), 100)
+        assert len(everything.hits) > len(found.hits) > 0
 
     with_store(database_url, scenario)

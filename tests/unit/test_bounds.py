@@ -68,7 +68,7 @@ BOUNDED_BY = {
     "groundswell/services/embeddings.py:self._told": "the models of the chain, with the reasons why each was left out",
     "groundswell/services/embeddings.py:self._readers": "the models of the chain",
     "groundswell/services/embeddings.py:self.on_change": "the parts that are wired to it at the start",
-    "groundswell/services/habits.py:self._places": "MAX_ENTITIES, and those asked for since the last full hour",
+    "groundswell/services/habits.py:self._places": "MAX_REMEMBERED, and those asked for at once",
     "groundswell/services/momentum.py:self._originality": "the entities of the last tick",
     "groundswell/services/momentum.py:self._published": "the rows of the momentum table",
     "groundswell/services/ranking.py:self._kept": "RANKINGS_KEPT",

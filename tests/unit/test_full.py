@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -22,15 +23,18 @@ from groundswell.adapters.local_hub import MAX_REPLIES, LocalHub
 from groundswell.adapters.qdrant_embedded import wire
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core import entity_text, jetstream
-from groundswell.core.retention import ArchiveRow
-from groundswell.errors import EmbeddingUnavailable
+from groundswell.core.habit import no_habits
+from groundswell.core.retention import ArchiveRow, Manifest, Tally, describe
+from groundswell.errors import EmbeddingUnavailable, InvalidRequest
 from groundswell.metrics import Metrics
-from groundswell.ports.storing import Batch, Event
+from groundswell.ports.momentum import StoredHabits
+from groundswell.ports.storing import Batch, Event, ResumePoint
 from groundswell.ports.vectors import SearchFilters
-from groundswell.services import archive_reader, time_travel
+from groundswell.services import archive_reader, archived_files, habits, time_travel
 from groundswell.services.ranking import RANKINGS_KEPT, Question, Ranking, Rankings
 from groundswell.services.relay_state import RelayState
 from groundswell.services.writing import WAITING_BATCHES, Writer
+from groundswell.wiring import archive_chores
 
 T0 = 1_783_175_880_000_000
 
@@ -51,6 +55,9 @@ class NeverAnswers:
     def __init__(self) -> None:
         self.asked = 0
         self.answers = asyncio.Event()
+
+    async def resume_point(self, source: str) -> ResumePoint:
+        return ResumePoint(None, None)
 
     async def commit(self, work: Batch) -> Any:
         self.asked += 1
@@ -106,7 +113,6 @@ def test_a_client_that_leaves_answers_to_its_own_frames_unread_is_sent_away(monk
     class ReadsNothing:
         def __init__(self) -> None:
             self.said = 0
-            self.closed: asyncio.Future[tuple[int, str]] = asyncio.get_running_loop().create_future()
 
         async def receive(self) -> str:
             self.said += 1
@@ -118,17 +124,14 @@ def test_a_client_that_leaves_answers_to_its_own_frames_unread_is_sent_away(monk
             await asyncio.Event().wait()
 
         async def close(self, code: int, reason: str) -> None:
-            self.closed.set_result((code, reason))
+            raise AssertionError("it does not even read its goodbye")
 
     async def scenario() -> None:
         hub = LocalHub(SystemClock(), version="1")
         socket = ReadsNothing()
-        attending = asyncio.create_task(hub.attend(socket))
-        code, reason = await asyncio.wait_for(socket.closed, 20)
-        assert (code, reason) == (1008, "ConsumerTooSlow")
-        assert MAX_REPLIES <= socket.said <= MAX_REPLIES + 50
-        attending.cancel()
-        await asyncio.gather(attending, return_exceptions=True)
+        await asyncio.wait_for(hub.attend(socket), 30)
+        assert socket.said > MAX_REPLIES
+        assert hub.clients == 0
 
     asyncio.run(scenario())
 
@@ -236,3 +239,97 @@ def test_a_model_process_that_answers_endlessly_is_killed(monkeypatch: pytest.Mo
     with pytest.raises(EmbeddingUnavailable, match="nonsense"):
         process.ask(Probe(), 20)
     assert not psutil.pid_exists(process.pid)
+
+
+def manifest_of(path: Path) -> Manifest:
+    data, tally = path.read_bytes(), Tally()
+    tally.add([ArchiveRow(1, path.name, "s", "a", "x", None, None, T0, "r", (), None, None, T0)])
+    return describe(
+        path.name, day="2026-07-04", source="s", contents=tally.contents(), size=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )  # fmt: skip
+
+
+def test_a_file_that_was_compared_long_ago_is_compared_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archived_files, "CHECKED_FILES", 2)
+    compared: list[str] = []
+    checksum = archived_files.checksum
+
+    async def noted(path: Path) -> tuple[int, str]:
+        compared.append(path.name)
+        return await checksum(path)
+
+    monkeypatch.setattr(archived_files, "checksum", noted)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(name.encode())
+
+    class Local:
+        def local(self, name: str) -> Path:
+            return tmp_path / Path(name).name
+
+    async def scenario() -> None:
+        here: Any = Local()
+        files = archived_files.ArchivedFiles(here, tmp_path / "cache")
+        for name in ("a", "b", "a", "c", "a", "b"):
+            async with files.held(manifest_of(tmp_path / name)) as path:
+                assert path.read_text() == name
+        assert compared == ["a", "b", "c", "b"]
+
+    asyncio.run(scenario())
+
+
+def test_a_query_that_would_fetch_too_much_is_refused_before_it_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_chores, "QUERY_MAX_FETCH_BYTES", 1000)
+
+    class Elsewhere:
+        """An archive that has nothing on this machine."""
+
+        @property
+        def archive(self) -> Any:
+            return self
+
+        def local(self, name: str) -> None:
+            return None
+
+    class File:
+        """Of a file of the archive, what the question is about."""
+
+        file, bytes = "posts/v1/one.parquet", 600
+
+        @property
+        def manifest(self) -> Any:
+            return self
+
+    nobody: Any = None
+    parts: Any = Elsewhere()
+    files: Any = [File(), File()]
+    desk = archive_chores.Desk(parts, nobody, nobody, Path("unused"))
+    with pytest.raises(InvalidRequest, match="Name fewer days"):
+        asyncio.run(desk.query("SELECT 1", files, lambda file: None, limit=1, timeout_s=1))
+
+
+def test_habits_of_what_no_tick_looks_at_any_more_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(habits, "MAX_REMEMBERED", 10)
+    asked: list[list[str]] = []
+
+    class NoHabits:
+        """A store that nothing was ever learnt in."""
+
+        async def habits(self, entities: list[str]) -> StoredHabits:
+            asked.append(list(entities))
+            return StoredHabits([], [], no_habits(0))
+
+    async def scenario() -> None:
+        store: Any = NoHabits()
+        keeper = habits.HabitKeeper(store)
+        ticks = [[f"hashtag:{tick}-{n}" for n in range(4)] for tick in range(4)]
+        for entities in ticks:
+            assert (await keeper.of(entities)).shape[0] == 4
+        assert len(keeper._places) <= 10
+        await keeper.of(ticks[3])
+        await keeper.of(ticks[0])
+        assert asked == [*ticks, ticks[0]], (
+            "what was looked at last is remembered, and what long ago is asked for again"
+        )
+
+    asyncio.run(scenario())
