@@ -10,7 +10,7 @@ import numpy as np
 
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
 from groundswell.adapters.postgres_store import append
-from groundswell.core.count_window import StoredCounts, StoredHours, exposures_by_bucket, greatest, summed
+from groundswell.core.count_window import Floats, StoredCounts, StoredHours, exposures_by_bucket, greatest, summed
 from groundswell.core.deltas import minute_of
 from groundswell.core.frames import alert_json, momentum_json, stage_json
 from groundswell.core.habit import WIDTH, Watched
@@ -25,7 +25,6 @@ from groundswell.core.momentum import (
 )
 from groundswell.core.posts import MICROS_PER_MINUTE, Micros
 from groundswell.ports.momentum import (
-    Floats,
     HourCounts,
     MinuteCounts,
     ReadPosition,

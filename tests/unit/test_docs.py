@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
+import importlib
+import math
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -330,18 +331,15 @@ def test_every_bound_that_is_quoted_is_the_one_in_the_code() -> None:
 
 
 def constant_of(path: Path, name: str) -> float:
-    """The value of a module's constant, which is a number or a product or power of numbers."""
-    found = re.search(rf"^(?:export const )?{name}(?:: \w+)? = ([^\n]+?);?$", path.read_text("utf-8"), re.MULTILINE)
+    """The value of a module's constant; in TypeScript a number, or a product of numbers."""
+    if path.suffix == ".py":
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        value = getattr(module, name, None)
+        assert isinstance(value, int | float), f"{name_of(path)} has no number {name}"
+        return value
+    found = re.search(rf"^(?:export )?const {name} = ([^\n;]+);", path.read_text("utf-8"), re.MULTILINE)
     assert found is not None, f"{name_of(path)} has no constant {name}"
-    return calculate(ast.parse(found[1].partition("#")[0], mode="eval").body)
-
-
-def calculate(node: ast.expr) -> float:
-    if isinstance(node, ast.BinOp):
-        left, right = calculate(node.left), calculate(node.right)
-        return left**right if isinstance(node.op, ast.Pow) else left * right
-    assert isinstance(node, ast.Constant) and isinstance(node.value, int | float)
-    return node.value
+    return math.prod(float(factor.replace("_", "")) for factor in found[1].split("*"))
 
 
 def spellings(value: float) -> set[str]:
