@@ -61,7 +61,7 @@ _JOB = ("groundswell", "functions/__init__.py")
 CONTENTS: Mapping[str, Contents] = {
     "api": Contents(
         (*_JOB, "functions/api"),
-        (*_DATABASE, *_SEARCH, "duckdb", "fastapi", "mangum", "uvicorn"),
+        (*_DATABASE, *_SEARCH, "aiohttp", "duckdb", "fastapi", "mangum", "uvicorn"),
         model=True,
     ),
     "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),

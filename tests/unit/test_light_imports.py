@@ -55,3 +55,9 @@ def test_an_api_is_imported_without_what_its_first_answers_do_not_need(module: s
 @pytest.mark.parametrize("package", ["psycopg", "httpx", "numpy", "fastapi", "qdrant_client", "duckdb", "boto3"])
 def test_the_command_line_alone_loads_no_heavy_client(package: str) -> None:
     assert package not in loaded_by("import groundswell.cli")
+
+
+@pytest.mark.parametrize("handler", ["functions.api.handler", "functions.api.sockets"])
+def test_a_function_of_the_api_starts_without_what_few_requests_need(handler: str) -> None:
+    loaded = loaded_by(f"import {handler}")
+    assert not loaded & {"zstandard", "duckdb", "qdrant_client", "tokenizers", "aiohttp", "alembic", "websockets"}
