@@ -146,6 +146,14 @@ def build(name: str, platform: str, python: str) -> Path:
     return target
 
 
+def packages_of(name: str, chosen: Knobs) -> frozenset[str]:
+    """The distributions in a zip, and those that Lambda's own Python brings."""
+    contents = CONTENTS[name]
+    locked = _locked(contents.requirements, chosen.function_platform, chosen.function_python)
+    packed = {canonicalize_name(entry.partition("==")[0]) for entry in locked}
+    return frozenset(packed | IN_THE_RUNTIME | ({"wordllama"} if contents.model else set()))
+
+
 def unpacked_bytes(path: Path) -> int:
     """What a zip is when it is unpacked."""
     with zipfile.ZipFile(path) as archive:

@@ -14,6 +14,7 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from cdk.assets import IN_THE_RUNTIME
 from groundswell.errors import EX_CONFIG
 from rehearsal import deployed
 from rehearsal.local_lambda import FunctionFailed
@@ -354,27 +355,34 @@ async def drain(stage: Stage) -> str:
     return "exit code 0; the time away is a gap"
 
 
-OPTIONAL = frozenset({"awscrt", "uvloop", "rich", "fastembed", "pandas", "pyarrow", "polars", "torch", "IPython"})
-"""Asked for by libraries that do without."""
+OPTIONAL = frozenset(
+    {"awscrt", "rich", "pandas", "pyarrow", "polars", "torch", "certifi", "cryptography"}
+    | {"fastembed", "onnxruntime", "huggingface_hub"}
+)
+"""Asked for by what does without: libraries, and the models that need a graphics processor."""
+BROUGHT = frozenset({"awslambdaric", "python-dateutil", "urllib3", "six", "simplejson", "snapshot-restore-py"})
+"""What Lambda's Python has besides the AWS libraries, and the runtime client itself."""
 
 
 async def packed(stage: Stage) -> str:
     """What the functions asked for here is in their zips, or in Lambda's own Python."""
-    from importlib.util import find_spec
+    from importlib.metadata import packages_distributions
 
-    from cdk.assets import IN_THE_RUNTIME
+    from cdk.assets import packages_of
+    from deployment.knobs import load
 
-    brought = {*IN_THE_RUNTIME, "awslambdaric", "dateutil", "urllib3", "six", "runtime_client", "sitecustomize"}
-    missing: list[str] = []
+    owners, missing = packages_distributions(), list[str]()
     for name, function in stage.deployed.items():
-        for module in sorted(stage.imports_of(name) - brought - OPTIONAL - function.packed):
-            try:
-                spec = find_spec(module)
-            except (ImportError, ValueError):
-                continue
-            if spec is not None and spec.origin is not None and "site-packages" in spec.origin:
+        zip_name = function.handler.split(".")[1]
+        here = packages_of(zip_name, load({})) | BROUGHT
+        for module in sorted(stage.imports_of(name) - OPTIONAL):
+            names = {re.sub(r"[-_.]+", "-", each).lower() for each in owners.get(module, ())} - {"groundswell"}
+            in_zip = module in function.packed or stage.code_alone
+            if names and not (names & here and (in_zip or names & BROUGHT or module in IN_THE_RUNTIME)):
                 missing.append(f"{name}: {module}")
     expect(not missing, f"not in the zips: {', '.join(missing)}")
+    if stage.code_alone:
+        return "all that was imported belongs to a package of the zip"
     return ", ".join(f"{name} {each.zip_bytes / 1e6:.1f} MB" for name, each in sorted(stage.deployed.items()))
 
 
@@ -395,6 +403,7 @@ SHORT: Sequence[tuple[str, Act]] = (
     ("the cleanup is fired by its schedule", cleanup),
     ("a rotated password is picked up", rotation),
     ("the relay drains when it is stopped", drain),
+    ("the zips have what was imported", packed),
 )
 FULL: Sequence[tuple[str, Act]] = (
     *SHORT[:6],
@@ -404,5 +413,4 @@ FULL: Sequence[tuple[str, Act]] = (
     ("the database goes away and comes back", database_away),
     ("a function with a wrong environment says so", function_environment),
     *SHORT[9:],
-    ("the zips have what was imported", packed),
 )

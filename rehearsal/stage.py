@@ -82,8 +82,10 @@ class Relay:
 class Stage:
     """What `open_stage` hands out."""
 
-    def __init__(self, folder: Path, account: LocalAccount) -> None:
+    def __init__(self, folder: Path, account: LocalAccount, *, code_alone: bool) -> None:
         self.folder = folder
+        self.code_alone = code_alone
+        """Whether the zips are without packages."""
         self.account = account
         self.superuser_url = ""
         self.door: DatabaseDoor
@@ -124,7 +126,7 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         tell("Starting the local AWS, Postgres, the vector engine and the source")
         server = serve(aws, (HOST, database))
         stack.callback(server.stop)
-        stage = Stage(folder, LocalAccount(aws))
+        stage = Stage(folder, LocalAccount(aws), code_alone=not packages)
         postgres = EmbeddedPostgres(folder / "rds", tuning={"fsync": "off"})
         stage.superuser_url = await postgres.start()
         stack.push_async_callback(postgres.stop)
