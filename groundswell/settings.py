@@ -209,7 +209,7 @@ def _contradictions(service: str, values: Mapping[str, Value]) -> list[str]:
 
 def _drilled(values: Mapping[str, Value]) -> list[str]:
     """What is wrong with the variables that are there for drills alone."""
-    if values["GROUNDSWELL_ENVIRONMENT"] == "production":
+    if values.get("GROUNDSWELL_ENVIRONMENT") == "production":
         names = ("GROUNDSWELL_CRASH_POINT", "GROUNDSWELL_CLOCK_SKEW")
         return [f"{name}: is for drills, and this is production. Remove it." for name in names if values.get(name)]
     place = values.get("GROUNDSWELL_CRASH_POINT")

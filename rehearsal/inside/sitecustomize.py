@@ -7,6 +7,7 @@ module is appended when it is first asked for.
 import os
 import socket
 import sys
+import types
 
 _ports = dict(pair.split("=", 1) for pair in os.environ.get("REHEARSAL_HOSTS", "").split(",") if pair)
 _real = socket.getaddrinfo
@@ -21,8 +22,9 @@ def _getaddrinfo(host, port, *args, **kwargs):
 
 if _ports:
     socket.getaddrinfo = _getaddrinfo
-    # It resolves names by itself, past Python.
-    sys.modules["uvloop"] = None
+    # uvloop resolves names by itself, past Python: asyncio's own loop takes its place.
+    sys.modules["uvloop"] = types.ModuleType("uvloop")
+    sys.modules["uvloop"].new_event_loop = lambda: __import__("asyncio").new_event_loop()
 
 _asked: set[str] = set()
 

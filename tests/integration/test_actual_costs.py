@@ -80,7 +80,7 @@ def measured(namespace: str, name: str, dimensions: dict[str, str], hourly: list
         {
             "MetricName": name,
             "Value": value,
-            "Timestamp": (now - timedelta(hours=hours + 1)).isoformat(),
+            "Timestamp": now - timedelta(hours=hours + 1),
             "Dimensions": [{"Name": key, "Value": text} for key, text in dimensions.items()],
         }
         for hours, value in enumerate(hourly)
