@@ -49,9 +49,7 @@ class Gateway:
         self._port = port
         self.clients: dict[str, web.WebSocketResponse] = {}
         """Open WebSockets by connection id."""
-        self.gone_posts = 0
         self.unsigned_posts = 0
-        self.seen_headers: list[Mapping[str, str]] = []
 
     async def open(self, tls: ssl.SSLContext) -> None:
         app = web.Application(client_max_size=10 * 1024 * 1024)
@@ -93,7 +91,6 @@ class Gateway:
         passed = [each for each in (headers.get("x-forwarded-for"), by_way_of, source_ip) if each]
         headers["x-forwarded-for"] = ", ".join(passed)
         headers["host"] = self._http.host
-        self.seen_headers = [*self.seen_headers[-9:], headers]
         event = http_event(
             request.method,
             request.path,
@@ -163,7 +160,6 @@ class Gateway:
             return web.json_response({"message": "Missing Authentication Token"}, status=403)
         client = self.clients.get(connection_id)
         if client is None or client.closed:
-            self.gone_posts += 1
             return web.json_response({"message": "Gone"}, status=410)
         if request.method == "DELETE":
             await client.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -209,8 +210,6 @@ async def _source(folder: Path) -> AsyncGenerator[str]:
 
 def make_user(stage: Stage, cluster: Path | None = None) -> None:
     """What RDS does: the user of the secret, with its password and a database of its own."""
-    import json
-
     said = stage.account.client("secretsmanager").get_secret_value(SecretId=stage.database_secret)
     secret = json.loads(said["SecretString"])
     if cluster is not None:
