@@ -18,7 +18,7 @@ from groundswell.ports.momentum import HourCounts, MomentumStore, StoredHabits
 
 MAX_ENTITIES = 50_000
 """Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""
-MAX_REMEMBERED = 2 * MAX_ENTITIES
+MAX_REMEMBERED = 100_000
 """Entities whose habits are in memory. Beyond it all are forgotten but those that are asked for: the store has them."""
 MAX_HOURS = 14 * 24
 """How far back habits are made anew. What is older is not missed: hours count half after one to four weeks."""

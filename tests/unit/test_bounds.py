@@ -14,7 +14,7 @@ SOURCES = sorted(
     path
     for path in [*(ROOT / "groundswell").rglob("*.py"), *(ROOT / "functions").rglob("*.py")]
     # The demo's world and the drills' instruments live as long as a demo or a drill.
-    if not path.is_relative_to(ROOT / "groundswell/adapters/simulator") and "drills" not in path.parts
+    if not path.is_relative_to(ROOT / "groundswell/adapters/simulator") and "drills" not in path.relative_to(ROOT).parts
 )
 
 BOUNDED_BY = {

@@ -20,7 +20,7 @@ from groundswell.adapters.apigateway.broadcaster import PENDING_EVENTS, ApiGatew
 from groundswell.adapters.encoder.process import EncoderProcess
 from groundswell.adapters.encoder.wire import Probe
 from groundswell.adapters.local_hub import MAX_REPLIES, LocalHub
-from groundswell.adapters.qdrant_embedded import wire
+from groundswell.adapters.qdrant_embedded import server, wire
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core import entity_text, jetstream
 from groundswell.core.habit import no_habits
@@ -161,6 +161,19 @@ def test_an_engine_is_asked_for_no_more_points_than_it_may_be() -> None:
     wire.check_limit(wire.MAX_LIMIT)
     with pytest.raises(wire.Refused, match=f"{wire.MAX_LIMIT}"):
         wire.check_limit(wire.MAX_LIMIT + 1)
+
+
+def test_a_body_beyond_what_the_engine_takes_is_refused_while_it_comes() -> None:
+    chunk, came = bytes(2**20), 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal came
+        came += len(chunk)
+        return {"type": "http.request", "body": chunk, "more_body": True}
+
+    with pytest.raises(wire.Refused, match="send fewer points at once"):
+        asyncio.run(server._read(receive))
+    assert came == server.MAX_BODY_BYTES + len(chunk)
 
 
 def test_only_the_last_instants_of_time_travel_are_remembered() -> None:
