@@ -16,11 +16,13 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.simulator import WATCH_NAMES, World, WorldConfig, truth
 from groundswell.cli import app
 from groundswell.core.entities import EntityExtractor
+from groundswell.core.instants import from_datetime
 from groundswell.core.jetstream import decode
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Post
 from groundswell.drills.harness.feed import Feed
 from groundswell.drills.harness.oracle import reconcile
 from groundswell.drills.harness.prober import ROUTES, Prober
+from groundswell.drills.harness.side_by_side import run_side_by_side
 from groundswell.drills.harness.verdict import Answers, Reconciliation, Recovery, standard_checks
 from groundswell.ports.storing import Batch
 
@@ -93,6 +95,26 @@ def test_whatever_is_wrong_with_the_store_is_found(database_url: str, damage: st
         assert found.examples
         broken = [check for check in standard_checks(None, found, ()) if not check.kept]
         assert broken
+
+    with_feed(scenario)
+
+
+def test_a_post_may_be_in_the_archive_instead_but_not_as_well(database_url: str) -> None:
+    async def scenario(feed: Feed) -> None:
+        await store_all(database_url, feed)
+        with psycopg.connect(database_url) as conn:
+            row = conn.execute("SELECT id, author, rev, event_time, entities FROM posts ORDER BY pk DESC").fetchone()
+            assert row is not None
+            archived = (row[0], row[1], row[2], from_datetime(row[3]), tuple(row[4]))
+            twice = await reconcile(database_url, feed, [archived])
+            conn.execute("DELETE FROM posts WHERE id = %s", (row[0],))
+        assert (twice.twice, twice.missing, twice.archived) == (1, 0, 1)
+        assert [check.what for check in standard_checks(None, twice, ()) if not check.kept] == [
+            "posts stored exactly once"
+        ]
+        once = await reconcile(database_url, feed, [archived])
+        assert (once.twice, once.missing, once.differing, once.wrong_counts) == (0, 0, 0, 0)
+        assert once.stored == once.delivered
 
     with_feed(scenario)
 
@@ -189,6 +211,17 @@ def test_a_verdict_fails_without_recovery_without_posts_and_without_answers() ->
         "answers of the API",
         "recovery after a kill",
     ]
+
+
+def test_a_drill_that_ends_without_a_verdict_has_failed_with_its_last_words() -> None:
+    told: list[str] = []
+    verdicts = asyncio.run(
+        run_side_by_side(["kil", "outag"], flags=(), at_once=2, done=lambda verdict: told.append(verdict.drill))
+    )
+    assert [verdict.drill for verdict in verdicts] == ["kil", "outag"]
+    assert set(told) == {"kil", "outag"}
+    assert not any(verdict.passed for verdict in verdicts)
+    assert "There is no drill 'outag'" in (verdicts[1].failed or "")
 
 
 def test_the_command_lists_what_there_is_and_names_a_drill_that_there_is_not() -> None:
