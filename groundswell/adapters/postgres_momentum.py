@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -140,17 +140,20 @@ class PostgresMomentum:
             row = await _fetchone(conn, "first_hour", {})
         return None if row is None else row[0]
 
-    async def hour_counts(self, hour: int, limit: int) -> HourCounts:
+    async def hour_counts(self, hour: int, limit: int, without: Collection[str] = ()) -> HourCounts:
         last = ((hour + 1) * 60 - 1) * MICROS_PER_MINUTE
         span = {"as_of": to_datetime(last), "start": to_datetime(_first(last))}
         async with connection(self._pool) as conn:
             cur = await conn.execute(SQL["entities_of_hours"], {**span, "limit": limit})
             entities = [row[0] for row in await cur.fetchall()]
-            buckets = await _fetchone(conn, "buckets_of_entities", {**span, "entity": entities})
+            asked = [(place, entity) for place, entity in enumerate(entities) if entity not in without]
+            values = {**span, "entity": [entity for _, entity in asked]}
+            buckets = await _fetchone(conn, "buckets_of_entities", values)
             coverage = await (await conn.execute(SQL["coverage_of_minutes"], span)).fetchall()
         by_bucket = exposures_by_bucket(_exposures(coverage, HISTORY_MINUTES))
-        shape = (len(entities), BUCKETS)
-        voices = summed(_by_source(buckets, 4, shape), by_bucket, shape)
+        shape = (len(asked), BUCKETS)
+        voices = np.zeros((len(entities), BUCKETS))
+        voices[[place for place, _ in asked]] = summed(_by_source(buckets, 4, shape), by_bucket, shape)
         return HourCounts(hour, entities, voices, greatest(by_bucket, BUCKETS))
 
     async def watched(self) -> tuple[int, Watched] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -148,7 +148,9 @@ class MomentumStore(Protocol):
         """The first hour of the epoch of which anything was watched; None before there is one."""
         ...
 
-    async def hour_counts(self, hour: int, limit: int) -> HourCounts: ...
+    async def hour_counts(self, hour: int, limit: int, without: Collection[str] = ()) -> HourCounts:
+        """The most mentioned entities; the voices of those `without` are left at zero, for who has them already."""
+        ...
 
     async def watched(self) -> tuple[int, Watched] | None:
         """Up to which hour habits are folded, and what they are divided by. None where none are stored."""

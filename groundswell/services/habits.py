@@ -15,6 +15,7 @@ from groundswell.core.habit import Floats, Watched, age, fold_hour, no_habits, t
 from groundswell.core.momentum import GRID
 from groundswell.core.priors import Priors, priors_of
 from groundswell.ports.momentum import HourCounts, MomentumStore, StoredHabits
+from groundswell.services.recent_counts import Recent
 
 MAX_ENTITIES = 50_000
 """Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""
@@ -44,8 +45,10 @@ class HabitKeeper:
         assert self._hour is not None, "catch_up comes first"
         return self._hour
 
-    async def catch_up(self, hour: int) -> None:
+    async def catch_up(self, hour: int, recent: Recent | None = None) -> None:
         """Learn every full hour before `hour`. Each is stored on its own: what is interrupted goes on where it was.
+
+        `recent`: counts that are at hand; where they end with the hour that is learnt they need not be read.
 
         Raises:
             StoreUnavailable: the hours learnt until then are kept.
@@ -53,7 +56,7 @@ class HabitKeeper:
         if self._hour is None:
             await self._remember(hour)
         while self.hour < hour:
-            counts = await self._store.hour_counts(self.hour, MAX_ENTITIES)
+            counts = await self._counts(recent)
             habits = await self.of(counts.entities)
             learnt, watched = await asyncio.to_thread(self._learn, counts, habits)
             after = self.hour + 1
@@ -63,6 +66,15 @@ class HabitKeeper:
             self._rows = no_habits(1)
             self._hold(counts.entities, learnt)
             self._hour, self.watched = after, watched
+
+    async def _counts(self, recent: Recent | None) -> HourCounts:
+        if recent is None or recent.last + 1 != (self.hour + 1) * 60:
+            return await self._store.hour_counts(self.hour, MAX_ENTITIES)
+        held = {entity: place for place, entity in enumerate(recent.entities)}
+        counts = await self._store.hour_counts(self.hour, MAX_ENTITIES, held.keys())
+        places = [(n, held[entity]) for n, entity in enumerate(counts.entities) if entity in held]
+        counts.voices[[n for n, _ in places]] = recent.voices[[place for _, place in places]]
+        return counts
 
     def _learn(self, counts: HourCounts, habits: Floats) -> tuple[Floats, Watched]:
         priors = self.priors(counts.entities)

@@ -140,7 +140,7 @@ class MomentumTicker:
         before = self._stages or {}
         # A whole minute is seen up to its end: the minute that begins there does not count yet.
         recent = await self._recent.read((as_of - 1 if judge else as_of) // MICROS_PER_MINUTE, self._published.keys())
-        await self._habits.catch_up((recent.last + 1) // 60)
+        await self._habits.catch_up((recent.last + 1) // 60, recent)
         habits = await self._habits.of(recent.entities)
         priors = self._habits.priors(recent.entities)
         seen = await asyncio.to_thread(self._glance, recent, habits, priors)
