@@ -11,7 +11,6 @@ import boto3
 import pytest
 from moto import mock_aws
 from moto.ce.models import ce_backends
-from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sns.models import sns_backends
 from typer.testing import CliRunner
@@ -74,7 +73,7 @@ def deployment() -> str:
 
 
 def measured(namespace: str, name: str, dimensions: dict[str, str], hourly: list[float]) -> None:
-    """Put values into CloudWatch where only AWS itself may: one an hour, up to now."""
+    """Let CloudWatch have measured these values: one an hour, up to now."""
     now = datetime.now(UTC)
     data = [
         {
@@ -85,7 +84,7 @@ def measured(namespace: str, name: str, dimensions: dict[str, str], hourly: list
         }
         for hours, value in enumerate(hourly)
     ]
-    cloudwatch_backends[DEFAULT_ACCOUNT_ID][REGION].put_metric_data(namespace, data)
+    boto3.client("cloudwatch", REGION).put_metric_data(Namespace=namespace, MetricData=data)
 
 
 def spent(**by_service: float) -> None:
