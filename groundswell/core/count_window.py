@@ -103,10 +103,6 @@ class CountWindow:
         return self.last // 60 - DAY_HOURS + 1
 
     @property
-    def sources(self) -> Collection[str]:
-        return self._sources.keys()
-
-    @property
     def entities(self) -> AbstractSet[str]:
         """Those that a row is held of."""
         return self._rows.keys()
