@@ -92,7 +92,7 @@ def header_of(kind: int, key_id: int, sequence: int, nonce: bytes) -> bytes:
 
 def wrap_context(key_id: int) -> bytes:
     """The associated data of a wrapped key: one that is handed out under another id does not open."""
-    return b"groundswell sealed key " + str(key_id).encode()
+    return b"sealed feed key " + str(key_id).encode()
 
 
 def challenge_message(feed: str, address: str, challenge: str) -> bytes:

@@ -111,11 +111,16 @@ def test_every_problem_with_the_keys_is_named_at_the_start_and_none_of_them_is_s
 
 
 @pytest.mark.parametrize("wrong", ["GROUNDSWELL_SEALED_WALLET_KEY", "GROUNDSWELL_SEALED_FEED_KEY"])
-def test_a_key_that_the_feed_does_not_accept_ends_the_program_by_name(feed: dict[str, str], wrong: str) -> None:
+def test_a_key_that_the_feed_does_not_accept_ends_the_relay_by_name(
+    feed: dict[str, str], wrong: str, database_url: str, tmp_path: Path
+) -> None:
     other = bytes(range(1, 33)).hex()
-    with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder:
-        Path(folder).chmod(0o755)
-        done = run("up", "--port", "0", "--data-dir", f"{folder}/data", **{**feed, wrong: other})
+    where = {
+        "GROUNDSWELL_DATABASE_URL": database_url,
+        "GROUNDSWELL_DATA_DIR": str(tmp_path),
+        "GROUNDSWELL_EMBEDDING_CHAIN": "none",
+    }
+    done = run("relay", **{**feed, **where, wrong: other})
     assert done.returncode == EX_CONFIG, done.stderr
     assert wrong in " ".join(done.stderr.split())
     for key in (other, feed["GROUNDSWELL_SEALED_WALLET_KEY"], feed["GROUNDSWELL_SEALED_FEED_KEY"]):
