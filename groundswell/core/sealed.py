@@ -175,7 +175,7 @@ class Hole(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         if self.first == self.last:
             return f"frame {self.first} did not come"
-        return f"{self.last - self.first + 1} frames, {self.first} to {self.last}, did not come"
+        return f"frames {self.first} to {self.last} did not come"
 
 
 Given: TypeAlias = "bytes | Hole"

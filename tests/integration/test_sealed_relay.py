@@ -161,7 +161,8 @@ def test_a_feed_that_was_started_anew_goes_on_at_greater_numbers_and_the_time_be
                     assert second.world.config == first.world.config
                     ended = await settle(database_url, second, relay)
                     strange = await unexplained(database_url, second, began, ended)
-        return strange, await rows(database_url, "SELECT backfilled FROM gaps WHERE cause = 'disconnect'")
+                    gaps = await rows(database_url, "SELECT backfilled FROM gaps WHERE cause = 'disconnect'")
+        return strange, gaps
 
     strange, gaps = asyncio.run(main())
     assert not strange
