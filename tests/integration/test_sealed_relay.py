@@ -11,6 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groundswell.adapters.simulator.sealed import SealedServer
+from groundswell.services.relay import Relay
+from groundswell.services.session import Missed
 from tests.integration.test_relay import wipe
 from tests.sealed_world import (
     rows,
@@ -83,6 +85,14 @@ def test_whatever_the_feed_does_a_post_is_stored_once_or_lies_in_a_gap(
     lasting = asyncio.run(rows(database_url, "SELECT cause FROM gaps WHERE NOT backfilled AND cause <> 'shutdown'"))
     if can_replay and name not in TOO_MUCH:
         assert not lasting, "what can be sent again is no gap"
+
+
+def test_these_tests_notice_a_hole_that_nobody_records(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def say_nothing(_relay: Relay, _event: Missed) -> None:
+        """As if the stream had gone on."""
+
+    monkeypatch.setattr(Relay, "_missed", say_nothing)
+    assert asyncio.run(live_through(database_url, FAULTS["frames are lost"], can_replay=False))
 
 
 def test_a_hole_is_a_gap_with_its_cause_and_its_numbers(database_url: str) -> None:
