@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.processes import program
+from bench.processes import cpu_s, program, rss_mb
 from bench.report import RESULTS, machine, quantile
 from bench.vectors import posts as texts_of
 from bench.vectors import words
@@ -38,6 +38,7 @@ from groundswell.wiring.search_stand import Stand, search_stand
 MODEL = "static:wordllama-256"
 GOAL_MS = 30.0
 SAMPLES = 60
+WARM_UP = 5
 HITS = 20
 BEGAN = 1_760_000_000 * MICROS_PER_SECOND
 STEP = 3 * MICROS_PER_SECOND
@@ -118,7 +119,7 @@ def filters(count: int) -> dict[str, SearchFilters]:
 async def timed(ask: Ask, make: Callable[[], str], narrow: SearchFilters) -> list[float]:
     """Milliseconds of each question, after some that warm up."""
     taken: list[float] = []
-    for number in range(-5, SAMPLES):
+    for number in range(-WARM_UP, SAMPLES):
         query = make()
         started = time.perf_counter()
         await ask(query, narrow)
@@ -141,8 +142,8 @@ def in_process(leg: Searcher) -> Ask:
     return lambda query, narrow: leg.search(query, narrow, HITS)
 
 
-async def over_http(stand: Stand, texts: Sequence[str]) -> tuple[dict[str, list[float]], float]:
-    """As `every_kind`, by the API as it is shipped; and its resident memory in MB."""
+async def over_http(stand: Stand, texts: Sequence[str]) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """As `every_kind`, by the API as it is shipped; its resident memory in MB, and processor time of a search in ms."""
     environment = {
         "GROUNDSWELL_DATABASE_URL": stand.database_url,
         "GROUNDSWELL_QDRANT_URL": stand.qdrant_url,
@@ -161,7 +162,13 @@ async def over_http(stand: Stand, texts: Sequence[str]) -> tuple[dict[str, list[
             answer = await client.get("/v1/search", params={"q": query, "limit": HITS, **_parameters(narrow)})
             answer.raise_for_status()
 
-        return await every_kind(ask, texts), process.memory_info().rss / 1e6
+        working = [process, *map(psutil.Process, stand.store_pids)]
+        before = [cpu_s(one) for one in working]
+        taken = await every_kind(ask, texts)
+        searches = len(taken) * (SAMPLES + WARM_UP)
+        names = ("api_cpu_ms", "postgres_cpu_ms", "engine_cpu_ms")
+        spent = [(cpu_s(one) - was) / searches * 1_000 for one, was in zip(working, before, strict=True)]
+        return taken, {"api_mb": rss_mb(process), **dict(zip(names, spent, strict=True))}
 
 
 def _parameters(narrow: SearchFilters) -> dict[str, str]:
@@ -211,12 +218,12 @@ async def measure(count: int, stores: Path | None) -> dict[str, Any]:
             "semantic": await every_kind(in_process(stand.legs["semantic"]), texts, without=no_meaning),
             "fused": await every_kind(in_process(stand.legs["fused"]), texts),
         }
-        taken["HTTP"], memory = await over_http(stand, texts)
+        taken["HTTP"], spent = await over_http(stand, texts)
         return {
             "posts": count,
             "indexed_per_s": stand.indexed_per_s,
             "engine_bytes": stand.engine_bytes,
-            "api_mb": memory,
+            **spent,
             "ms": {leg: {kind: _quantiles(values) for kind, values in kinds.items()} for leg, kinds in taken.items()},
             "all_ms": {leg: _quantiles([ms for kind in kinds.values() for ms in kind]) for leg, kinds in taken.items()},
         }
@@ -251,6 +258,8 @@ def show(found: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(f"goal: p95 under {GOAL_MS:.0f} ms. Memory of the API: {found['api_mb']:.0f} MB")
+    spent = ", ".join(f"{name} {found[f'{name}_cpu_ms']:.1f}" for name in ("api", "postgres", "engine"))
+    console.print(f"processor time of a search over HTTP, ms: {spent}")
     if found["engine_bytes"] is not None:
         million = found["engine_bytes"] / found["posts"] * 1_000_000 / 2**20
         console.print(f"Memory of the engine: {million:,.0f} MiB for a million posts")

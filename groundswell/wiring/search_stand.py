@@ -52,6 +52,8 @@ class Stand(msgspec.Struct, frozen=True):
     engine_bytes: int | None
     database_url: str
     qdrant_url: str
+    store_pids: tuple[int, ...]
+    """The processes of both stores; Postgres has one more for each connection below its own."""
 
 
 class _NoWords(PostgresSearch):
@@ -83,7 +85,7 @@ async def search_stand(
         speed = await asyncio.to_thread(_speed, chain.active, [post.text for post in posts])
         after = _resident_bytes("self")
         folder = folder or _folder(stack)
-        pool, url = await _database(stack, folder, posts)
+        pool, url, server_pid = await _database(stack, folder, posts)
         engine = await stack.enter_async_context(EmbeddedQdrant(folder / "qdrant"))
         index = QdrantIndex(engine.url)
         stack.push_async_callback(index.close)
@@ -105,6 +107,7 @@ async def search_stand(
             engine_bytes=_resident_bytes(str(engine.pid)),
             database_url=url,
             qdrant_url=engine.url,
+            store_pids=tuple(pid for pid in (server_pid, engine.pid) if pid is not None),
         )
 
 
@@ -134,7 +137,7 @@ def _folder(stack: AsyncExitStack) -> Path:
     return folder
 
 
-async def _database(stack: AsyncExitStack, folder: Path, posts: Sequence[Post]) -> tuple[Pool, str]:
+async def _database(stack: AsyncExitStack, folder: Path, posts: Sequence[Post]) -> tuple[Pool, str, int | None]:
     server = EmbeddedPostgres(folder)
     url = await server.start()
     stack.push_async_callback(server.stop)
@@ -149,7 +152,7 @@ async def _database(stack: AsyncExitStack, folder: Path, posts: Sequence[Post]) 
             await store.commit(Batch(some[0].source, some, [], last, last, last))
         async with connection(pool) as conn:
             await conn.execute("ANALYZE posts")
-    return pool, url
+    return pool, url, server.running_pid()
 
 
 async def _index(outbox: PostgresOutbox, indexer: Indexer) -> None:

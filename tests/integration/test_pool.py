@@ -14,7 +14,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from groundswell.adapters.postgres_address import DatabaseAddress
-from groundswell.adapters.postgres_pool import RECONNECT_GIVE_UP_S, Pool, connection, open_pool
+from groundswell.adapters.postgres_pool import RECONNECT_GIVE_UP_S, Pool, connection, open_pool, reading
 from groundswell.errors import QueryTimeout, StoreUnavailable
 
 
@@ -90,6 +90,17 @@ def behind_a_proxy(url: str, scenario: Callable[[Pool, Proxy], Awaitable[None]])
                     await asyncio.wait_for(scenario(pool, proxy), 60)
                 finally:
                     await pool.close()
+
+    asyncio.run(run())
+
+
+def with_pool(url: str, scenario: Callable[[Pool], Awaitable[None]]) -> None:
+    async def run() -> None:
+        pool = await open_pool(url, size=1, wait_s=5, statement_timeout_s=0.5, application_name="test")
+        try:
+            await scenario(pool)
+        finally:
+            await pool.close()
 
     asyncio.run(run())
 
@@ -187,6 +198,33 @@ def test_a_loop_that_was_held_up_reads_the_answer_before_it_judges_the_server(da
             await pool.close()
 
     asyncio.run(scenario())
+
+
+def test_a_connection_that_the_server_ended_a_moment_after_it_answered_is_replaced_unnoticed(database_url: str) -> None:
+    async def scenario(pool: Pool) -> None:
+        for _ in range(3):
+            async with reading(pool) as conn:
+                row = await (await conn.execute("SELECT pg_backend_pid()")).fetchone()
+            assert row is not None
+            with psycopg.connect(database_url, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", row)
+            assert await one(pool) == 1
+
+    with_pool(database_url, scenario)
+
+
+def test_reading_begins_no_transaction_and_the_next_borrower_has_one(database_url: str) -> None:
+    async def scenario(pool: Pool) -> None:
+        with pytest.raises(QueryTimeout):
+            async with reading(pool) as conn:
+                assert conn.autocommit
+                await conn.execute("SELECT pg_sleep(30)")
+        async with connection(pool) as conn:
+            assert not conn.autocommit
+            await conn.execute("SELECT 1")
+            assert conn.info.transaction_status == psycopg.pq.TransactionStatus.INTRANS
+
+    with_pool(database_url, scenario)
 
 
 def test_a_long_statement_is_cancelled_by_the_server_and_named(database_url: str) -> None:

@@ -61,11 +61,6 @@ export function PostItem({
           </span>
         )}
         {note !== undefined && <span class="found-by">{note}</span>}
-        {offersMore && (
-          <a class="more-like" href={likeHref(post.id)}>
-            More like this
-          </a>
-        )}
       </header>
       <p dir="auto" lang={post.lang ?? undefined}>
         {parts.map((part, index) => {
@@ -81,13 +76,18 @@ export function PostItem({
           );
         })}
       </p>
-      {elsewhere.length > 0 && (
+      {(elsewhere.length > 0 || offersMore) && (
         <p class="about">
           {elsewhere.map((entity) => (
             <a key={entity.key} class="entity" href={entityHref(entity.key)} dir="auto">
               {shortDisplay(entity)}
             </a>
           ))}
+          {offersMore && (
+            <a class="more-like" href={likeHref(post.id)}>
+              More like this
+            </a>
+          )}
         </p>
       )}
     </article>
