@@ -244,9 +244,9 @@ def test_after_a_long_time_without_a_tick_only_so_many_hours_are_learnt(
     learnt: list[int] = []
 
     class Noted(PostgresMomentum):
-        async def hour_counts(self, hour: int, limit: int) -> Any:
+        async def hour_counts(self, hour: int, *values: Any, **more: Any) -> Any:
             learnt.append(hour)
-            return await super().hour_counts(hour, limit)
+            return await super().hour_counts(hour, *values, **more)
 
     async def scenario(store: PostgresStore, pool: Any) -> None:
         await mentioned(store)
