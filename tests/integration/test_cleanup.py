@@ -68,6 +68,11 @@ OLD_AND_NEW = {
         " FROM generate_series(0, 9) n",
         "SELECT count(*) FROM components",
     ),
+    "late_counts": (
+        "INSERT INTO late_counts (entity, minute, source, noted_at)"
+        " SELECT n::text, '2001-01-01', 's', now() - n * interval '1 day' FROM generate_series(0, 9) n",
+        "SELECT count(*) FROM late_counts",
+    ),
     "momentum": (
         # A recording of long ago: its newest is what counts as now.
         "INSERT INTO momentum (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity,"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import subprocess
 import sys
@@ -12,19 +13,24 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import httpx
 import msgspec
+import numpy as np
 import psutil
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from groundswell.adapters import sealed_door
 from groundswell.adapters.apigateway.broadcaster import PENDING_EVENTS, ApiGatewayBroadcaster
 from groundswell.adapters.encoder.process import EncoderProcess
 from groundswell.adapters.encoder.wire import Probe
 from groundswell.adapters.local_hub import MAX_REPLIES, LocalHub
 from groundswell.adapters.qdrant_embedded import server, wire
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.core import entity_text, jetstream
+from groundswell.core import count_window, entity_text, jetstream, sealed
 from groundswell.core.habit import no_habits
 from groundswell.core.retention import ArchiveRow, Manifest, Tally, describe
+from groundswell.core.session import ConnectionLost
 from groundswell.errors import EmbeddingUnavailable, InvalidRequest
 from groundswell.metrics import Metrics
 from groundswell.ports.momentum import StoredHabits
@@ -346,3 +352,40 @@ def test_habits_of_what_no_tick_looks_at_any_more_are_forgotten(monkeypatch: pyt
         )
 
     asyncio.run(scenario())
+
+
+def test_of_more_keys_of_a_sealed_feed_than_are_kept_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sealed_door, "MOST_KEYS", 3)
+    feed_key, nonce = bytes(32), bytes(sealed.NONCE_BYTES)
+    ring = sealed_door.KeyRing(feed_key, "https://feed.example")
+    for number in range(1, 6):
+        wrapped = nonce + AESGCM(feed_key).encrypt(nonce, bytes(32), sealed.wrap_context(number))
+        ring.add(sealed.KeyNotice(number, base64.b64encode(wrapped).decode()))
+    assert [number for number in range(1, 6) if ring.get(number) is not None] == [3, 4, 5]
+
+
+def test_an_answer_of_a_sealed_feed_that_does_not_end_is_not_read_on() -> None:
+    came = 0
+
+    async def endless() -> AsyncGenerator[bytes]:
+        nonlocal came
+        while True:
+            came += 1024
+            yield bytes(1024)
+
+    response = httpx.Response(200, content=endless(), request=httpx.Request("POST", "https://feed.example/challenge"))
+    with pytest.raises(ConnectionLost, match="answered more than"):
+        asyncio.run(sealed_door._read(response))
+    assert came <= sealed_door.MOST_ANSWER_BYTES + 2048
+
+
+def test_more_mentions_of_a_minute_than_can_be_told_apart_are_so_many() -> None:
+    minute = 29_720_160
+    window = count_window.CountWindow(minute)
+    window.hold(["hashtag:a", "hashtag:b"])
+    many = np.array([10 * count_window.MOST, 7])
+    window.tell(
+        count_window.StoredCounts(["hashtag:a", "hashtag:b"], ["s", "s"], np.array([minute, minute]), many, many)
+    )
+    counted = window.buckets(window.positions(["hashtag:a", "hashtag:b"]), voices=False)["s"].sum(axis=1)
+    assert list(counted) == [count_window.MOST, 7]
