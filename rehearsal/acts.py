@@ -356,8 +356,9 @@ async def drain(stage: Stage) -> str:
 
 
 OPTIONAL = frozenset(
-    {"awscrt", "rich", "pandas", "pyarrow", "polars", "torch", "certifi", "cryptography"}
-    | {"fastembed", "onnxruntime", "huggingface_hub"}
+    "IPython aiodns awscrt backports brotli brotlicffi certifi charset_normalizer cryptography email_validator fastembed "
+    "fsspec greenlet h2 httptools huggingface_hub itsdangerous jinja2 multipart onnxruntime orjson pandas polars pyarrow "
+    "pygments python_multipart pytz rich simplejson socksio tensorflow threadpoolctl torch ujson watchfiles yaml zstandard".split()
 )
 """Asked for by what does without: libraries, and the models that need a graphics processor."""
 BROUGHT = frozenset({"awslambdaric", "python-dateutil", "urllib3", "six", "simplejson", "snapshot-restore-py"})
