@@ -120,6 +120,8 @@ class LocalFunction:
     async def _start(self) -> None:
         started = time.monotonic()
         self._polled.clear()
+        # A process that was killed may have left a request for its next event behind, which must not get this one's.
+        self._events = asyncio.Queue(1000)
         root = Path(__file__).parents[1]
         environment = {
             "PATH": os.environ["PATH"],
@@ -179,8 +181,9 @@ class LocalFunction:
 
     # -------------------------------------------------------------- the Runtime API
     async def _next(self, _: web.Request) -> web.Response:
+        events = self._events
         self._polled.set()
-        request_id, event = await self._events.get()
+        request_id, event = await events.get()
         deadline = int((time.time() + self._timeout_s) * 1000)
         return web.Response(
             body=event,

@@ -108,8 +108,10 @@ class DatabaseDoor:
                 for way in ways:
                     way.cancel()
                 await asyncio.gather(*ways, return_exceptions=True)
-        except (OSError, asyncio.IncompleteReadError):
-            return  # the client went away, or the database does not run
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            # The client went away, the database does not run, or the door was closed: asyncio's server of this Python
+            # takes a cancelled handler for an error.
+            return
         finally:
             self._open.discard(task)
             for end in (writer, far):
