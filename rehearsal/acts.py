@@ -355,11 +355,13 @@ async def drain(stage: Stage) -> str:
     return "exit code 0; the time away is a gap"
 
 
-OPTIONAL = frozenset(
-    "IPython aiodns awscrt backports brotli brotlicffi certifi charset_normalizer cryptography email_validator fastembed "
-    "fsspec greenlet h2 httptools huggingface_hub itsdangerous jinja2 multipart onnxruntime orjson pandas polars pyarrow "
-    "pygments python_multipart pytz rich simplejson socksio tensorflow threadpoolctl torch ujson watchfiles yaml zstandard".split()
-)
+OPTIONAL = frozenset({
+    "IPython", "aiodns", "awscrt", "backports", "brotli", "brotlicffi", "certifi", "charset_normalizer",
+    "click", "cryptography", "email_validator", "fastembed", "fsspec", "greenlet", "h2", "httptools", "huggingface_hub",
+    "itsdangerous", "jinja2", "multipart", "onnxruntime", "orjson", "pandas", "polars", "pyarrow", "pygments",
+    "python_multipart", "pytz", "rich", "simplejson", "socksio", "tensorflow", "threadpoolctl", "torch",
+    "ujson", "watchfiles", "yaml", "zstandard",
+})  # fmt: skip
 """Asked for by what does without: libraries, and the models that need a graphics processor."""
 BROUGHT = frozenset({"awslambdaric", "python-dateutil", "urllib3", "six", "simplejson", "snapshot-restore-py"})
 """What Lambda's Python has besides the AWS libraries, and the runtime client itself."""
