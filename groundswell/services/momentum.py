@@ -140,7 +140,8 @@ class MomentumTicker:
         before = self._stages or {}
         # A whole minute is seen up to its end: the minute that begins there does not count yet.
         recent = await self._recent.read((as_of - 1 if judge else as_of) // MICROS_PER_MINUTE, self._published.keys())
-        await self._habits.catch_up((recent.last + 1) // 60, recent)
+        # An hour is learnt once it is over, not while its last minute goes on.
+        await self._habits.catch_up(as_of // HOUR, recent)
         habits = await self._habits.of(recent.entities)
         priors = self._habits.priors(recent.entities)
         seen = await asyncio.to_thread(self._glance, recent, habits, priors)

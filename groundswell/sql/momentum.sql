@@ -75,25 +75,30 @@ FROM late l LEFT JOIN minute_counts c USING (entity, source, minute)
 
 -- name: hours_of_sources
 -- Whole hours of entities, before the minute `until`, by source from a minute on.
-SELECT array_agg(entity), array_agg(source), array_agg(hour), array_agg(mentions)
-FROM (
-    SELECT c.entity, c.source, floor(extract(epoch FROM c.minute) / 3600)::integer AS hour,
-           sum(c.mentions)::integer AS mentions
-    FROM unnest(%(source)b::text[], %(since)b::integer[]) AS s (source, since)
-    CROSS JOIN unnest(%(entity)b::text[]) AS e (entity)
-    JOIN minute_counts c ON c.entity = e.entity AND c.source = s.source
-        AND c.minute >= timestamptz 'epoch' + s.since * interval '1 minute'
-    WHERE c.minute < timestamptz 'epoch' + %(until)s::integer * interval '1 minute'
-    GROUP BY 1, 2, 3
-) AS found
+SELECT array_agg(e.entity), array_agg(s.source), array_agg(h.hour), array_agg(h.mentions)
+FROM unnest(%(source)b::text[], %(since)b::integer[]) AS s (source, since)
+CROSS JOIN unnest(%(entity)b::text[]) AS e (entity)
+CROSS JOIN LATERAL (
+    SELECT floor(extract(epoch FROM c.minute) / 3600)::integer AS hour, sum(c.mentions)::integer AS mentions
+    FROM minute_counts c
+    WHERE c.entity = e.entity AND c.source = s.source
+      AND c.minute >= timestamptz 'epoch' + s.since * interval '1 minute'
+      AND c.minute < timestamptz 'epoch' + %(until)s::integer * interval '1 minute'
+    GROUP BY 1
+) AS h
 
 -- name: counts_of_entities
--- The minutes of entities from one on.
-SELECT array_agg(c.entity), array_agg(c.source), array_agg((extract(epoch FROM c.minute) / 60)::integer),
+-- The minutes of entities from one on; each by its own index range.
+SELECT array_agg(e.entity), array_agg(c.source), array_agg((extract(epoch FROM c.minute) / 60)::integer),
        array_agg(c.mentions), array_agg(c.authors)
-FROM unnest(%(entity)b::text[]) AS e (entity) JOIN minute_counts c USING (entity)
-WHERE c.minute >= timestamptz 'epoch' + %(first)s::integer * interval '1 minute'
-  AND c.minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
+FROM unnest(%(entity)b::text[]) AS e (entity)
+CROSS JOIN LATERAL (
+    SELECT m.source, m.minute, m.mentions, m.authors FROM minute_counts m
+    WHERE m.entity = e.entity
+      AND m.minute >= timestamptz 'epoch' + %(first)s::integer * interval '1 minute'
+      AND m.minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
+    OFFSET 0
+) AS c
 
 -- name: entities_of_hours
 -- Everything that was mentioned in a stretch, the most mentioned first.
@@ -132,11 +137,14 @@ ON CONFLICT (one) DO UPDATE SET hour = excluded.hour, numbers = excluded.numbers
 DELETE FROM habits WHERE hour < %(before)s
 
 -- name: authors_of_entities
-SELECT e.position::integer - 1, count(DISTINCT (m.source, m.author))
+-- Each by its own index range, whatever the statistics make of so long a list.
+SELECT e.position::integer - 1, a.authors
 FROM unnest(%(entity)b::text[]) WITH ORDINALITY AS e (entity, position)
-JOIN minute_authors m USING (entity)
-WHERE m.minute > %(window_start)s::timestamptz AND m.minute <= %(as_of)s::timestamptz
-GROUP BY e.position
+CROSS JOIN LATERAL (
+    SELECT count(DISTINCT (m.source, m.author)) AS authors FROM minute_authors m
+    WHERE m.entity = e.entity
+      AND m.minute > %(window_start)s::timestamptz AND m.minute <= %(as_of)s::timestamptz
+) AS a
 
 -- name: coverage_of_minutes
 SELECT source, (extract(epoch FROM minute - %(start)s::timestamptz) / 60)::integer, observed_seconds

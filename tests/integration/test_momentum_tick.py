@@ -198,6 +198,26 @@ def test_habits_are_learnt_from_stored_counts_and_survive_a_restart(database_url
     assert (kept.rows == anew.rows).all()
 
 
+def test_an_hour_is_learnt_when_it_is_over_and_not_within_its_last_minute(database_url: str) -> None:
+    async def scenario(pool: Pool) -> list[int]:
+        store, tick, hours = PostgresStore(pool), ticker(pool, Heard()), []
+        end = T0 + HOUR_MINUTES * MICROS_PER_MINUTE
+        since = T0
+        for until in (end - 30 * MICROS_PER_SECOND, end):
+            await store.commit(batch_until(a_story(), since, until))
+            await tick.tick()
+            await tick.tick()
+            stored = await PostgresMomentum(pool).watched()
+            hours.append(0 if stored is None else stored[0])
+            since = until
+        return hours
+
+    before, after = run(database_url, scenario)
+    full = T0 // MICROS_PER_MINUTE // 60
+    assert before <= full
+    assert after == full + 1
+
+
 def test_every_minute_of_an_hours_pause_is_judged_and_fewer_of_a_longer_one() -> None:
     def minutes(judged: int | None, now: int) -> list[int]:
         found = instants_between(None if judged is None else judged * MICROS_PER_MINUTE, now * MICROS_PER_MINUTE)
