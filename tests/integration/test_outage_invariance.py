@@ -211,9 +211,6 @@ def wipe(url: str) -> None:
         conn.execute(f"TRUNCATE {names[0]} RESTART IDENTITY CASCADE")  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-@pytest.mark.slow
-@pytest.mark.drill
-@pytest.mark.timeout(600)
 def test_no_plan_of_outages_changes_posts_counts_or_momentum_or_shows_a_surge_that_is_none(database_url: str) -> None:
     undisturbed = asyncio.run(run(database_url, UNDISTURBED))
     assert undisturbed.highest[SURGING] >= HEIGHT["rising"], "the tape has a surge to be found"
