@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import psycopg
-import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -135,7 +134,6 @@ def wipe(url: str) -> None:
         conn.execute("UPDATE resolutions SET kept_from = '-infinity'")
 
 
-@pytest.mark.drill
 def test_outages_restarts_and_rolling_up_anywhere_leave_every_answer_as_it_was(database_url: str) -> None:
     make_movers(database_url, QUAKE, CITY)
     run_relay(database_url, TapeSource(tape()))
