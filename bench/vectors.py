@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import math
 import random
 import tempfile
 import time
@@ -29,7 +30,7 @@ from rich.table import Table
 from bench.report import RESULTS, machine, quantile
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
-from groundswell.adapters.qdrant_embedded.collection import SEAL_AT
+from groundswell.adapters.qdrant_embedded.collection import SEAL_AT, UPSERT_SLICE
 from groundswell.adapters.static_model import StaticModel
 from groundswell.ports.vectors import SearchFilters, Vector, VectorPoint
 
@@ -183,7 +184,8 @@ class Asking:
         """Ask while the index is built, until it is."""
         taken: list[float] = []
         started = time.perf_counter()
-        while not taken or await self._indexed() < len(self.vectors) // SEAL_AT * SEAL_AT:
+        shard = math.ceil(SEAL_AT / UPSERT_SLICE) * UPSERT_SLICE
+        while not taken or await self._indexed() < len(self.vectors) // shard * shard:
             taken += await timed(5, self.ask)
             await asyncio.sleep(0.5)
         return [
