@@ -34,7 +34,6 @@ from groundswell.services.cleanup import Cleanup
 from groundswell.services.index_upkeep import IndexRetention, TermUpkeep
 from groundswell.services.mover import Mover
 from groundswell.services.orphan_vectors import OrphanVectors
-from groundswell.services.recent_counts import NOTES_KEPT_S
 from groundswell.services.reporting import Report
 from groundswell.services.rollup import Rollup
 from groundswell.services.withdrawals import Withdrawals
@@ -205,6 +204,8 @@ def sweeps(
     `orphans` takes the place of the walk that compares a page in each round.
     """
     tombstones_s = settings.tombstones_keep_days * DAY_S
+    from groundswell.services.recent_counts import NOTES_KEPT_S  # computes: an API starts without it
+
     found: list[Sweep] = [
         AgeSweep(pool, "events", keep_s=settings.events_keep_hours * 3600.0),
         AgeSweep(pool, "momentum", keep_s=MOMENTUM_KEEP_S),
