@@ -86,7 +86,7 @@ async def missing(platform: Platform, pks: set[int]) -> set[int]:
     return set()
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 @pytest.mark.parametrize("words", [[], ["--from-scratch"]], ids=["in place", "from scratch"])
 def test_an_index_is_made_anew_while_searches_are_answered_and_posts_arrive(
     platform: Platform, words: list[str]
