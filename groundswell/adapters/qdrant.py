@@ -199,11 +199,7 @@ class QdrantIndex:
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[tuple[AsyncQdrantClient, Any]]:
         """The client and its `models` module, with every failure of the block given its name."""
-        package = await self._import()
-        client = self._client
-        if client is None:
-            async with self._opening:
-                client = self._client = self._client or self._new_client(package)
+        client, package = await self._opened()
         from qdrant_client.common.client_exceptions import QdrantException
         from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
@@ -224,10 +220,17 @@ class QdrantIndex:
                 "Search by meaning pauses and vectors wait; check that Qdrant runs and can be reached."
             ) from error
 
-    async def _import(self) -> Any:
+    async def prepare(self) -> None:
+        """Load the client now, so that the first request need not wait for that. Asks the server nothing."""
+        await self._opened()
+
+    async def _opened(self) -> tuple[AsyncQdrantClient, Any]:
         if self._client is not None:
-            return sys.modules["qdrant_client"]
-        return await asyncio.to_thread(_qdrant_client)
+            return self._client, sys.modules["qdrant_client"]
+        package = await asyncio.to_thread(_qdrant_client)
+        async with self._opening:
+            self._client = self._client or self._new_client(package)
+            return self._client, package
 
     def _new_client(self, package: Any) -> AsyncQdrantClient:
         if self.url == IN_MEMORY:

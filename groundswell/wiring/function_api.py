@@ -50,7 +50,7 @@ def http_application() -> ASGIApp:
         ConfigError: the environment cannot work.
     """
     chosen, here = _api_settings(), runtime()
-    models = here.run(search_models(here.stack, chosen, qdrant_url=chosen.qdrant_url))
+    models = here.run(search_models(here.stack, chosen, qdrant_url=chosen.qdrant_url, prepared=False))
     archive = open_archive(chosen.archive, chosen.data_dir, embedded=False)
     return application(chosen, _api_pool(), models, None, Metrics(), archive=archive)
 

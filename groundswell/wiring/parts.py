@@ -129,8 +129,13 @@ async def search_models(
     *,
     qdrant_url: str | None,
     qdrant_missing: str | None = None,
+    prepared: bool = True,
 ) -> Models:
-    """The embedding models and the vector index. Neither being there is no reason not to start."""
+    """The embedding models and the vector index. Neither being there is no reason not to start.
+
+    What the index is reached with takes a second or two to load. It is loaded here, unless not `prepared`: then the
+    first request to the index waits for it, and others do not.
+    """
     chain = embedding_chain(settings)
     stack.push_async_callback(chain.close)
     await chain.start()
@@ -141,6 +146,8 @@ async def search_models(
             qdrant_url, api_key=key.reveal() if key is not None else None, collection=settings.qdrant_collection
         )
         stack.push_async_callback(index.close)
+        if prepared:
+            await index.prepare()
     elif qdrant_missing is None:
         qdrant_missing = "GROUNDSWELL_QDRANT_URL is not set"
     return Models(

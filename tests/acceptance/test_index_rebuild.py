@@ -86,7 +86,6 @@ async def missing(platform: Platform, pks: set[int]) -> set[int]:
     return set()
 
 
-@pytest.mark.drill
 @pytest.mark.parametrize("words", [[], ["--from-scratch"]], ids=["in place", "from scratch"])
 def test_an_index_is_made_anew_while_searches_are_answered_and_posts_arrive(
     platform: Platform, words: list[str]
@@ -103,7 +102,7 @@ def test_an_index_is_made_anew_while_searches_are_answered_and_posts_arrive(
     for answer in answers:
         assert says_what_took_part(answer)
     if not words:
-        assert all("semantic" in answer["legs"] for answer in answers)
+        assert not [answer["degraded"] for answer in answers if "semantic" not in answer["legs"]]
     assert after - before, "no post arrived meanwhile"
     assert not asyncio.run(missing(platform, before | after))
     assert asked(platform, "/v1/search?q=markets%20and%20weather")["legs"] == ["lexical", "semantic"]
