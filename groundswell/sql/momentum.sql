@@ -54,12 +54,18 @@ SELECT source, (extract(epoch FROM covered_until) * 1000000)::bigint, pg_snapsho
 FROM cursors WHERE covered_until IS NOT NULL
 
 -- name: counts_since
--- All that is stored of the minutes from one on, by source. One row of parallel arrays.
-SELECT array_agg(c.entity), array_agg(c.source), array_agg((extract(epoch FROM c.minute) / 60)::integer),
+-- All that is stored of the minutes from one on, by source. One row of parallel arrays. Each source by its own index
+-- range: as a join, the plan that is kept for any value of `since` reads the whole table.
+SELECT array_agg(c.entity), array_agg(s.source), array_agg((extract(epoch FROM c.minute) / 60)::integer),
        array_agg(c.mentions), array_agg(c.authors)
 FROM unnest(%(source)b::text[], %(since)b::integer[]) AS s (source, since)
-JOIN minute_counts c ON c.source = s.source AND c.minute >= timestamptz 'epoch' + s.since * interval '1 minute'
-WHERE c.minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
+CROSS JOIN LATERAL (
+    SELECT m.entity, m.minute, m.mentions, m.authors FROM minute_counts m
+    WHERE m.source = s.source
+      AND m.minute >= timestamptz 'epoch' + s.since * interval '1 minute'
+      AND m.minute <= timestamptz 'epoch' + %(last)s::integer * interval '1 minute'
+    OFFSET 0
+) AS c
 
 -- name: counts_changed_late
 -- What is stored by now of older minutes that were changed by transactions that had not ended then.
