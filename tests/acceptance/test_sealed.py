@@ -68,6 +68,14 @@ def stored_posts(url: str) -> list[dict[str, Any]]:
     pytest.fail("no post was stored")
 
 
+def wait_for_the_source(url: str) -> None:
+    """Until the status knows the source: it is asked for anew every few seconds."""
+    deadline = time.monotonic() + LIMIT_S
+    while not get(url, "/v1/status").json()["sources"]:
+        assert time.monotonic() < deadline, "the status names no source"
+        time.sleep(0.2)
+
+
 def test_the_platform_watches_a_sealed_feed_and_shows_no_secret_of_it(feed: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, socket.socket() as probe:
         Path(folder).chmod(0o755)
@@ -83,6 +91,7 @@ def test_the_platform_watches_a_sealed_feed_and_shows_no_secret_of_it(feed: dict
                     time.sleep(0.1)
                 assert process.poll() is None, Path(said.name).read_text("utf-8")
                 assert {post["source"] for post in stored_posts(url)} == {"sealed"}
+                wait_for_the_source(url)
                 shown = [get(url, path).text for path in ("/v1/status", "/v1/gaps", "/metrics", "/v1/posts?nonsense=1")]
                 checked = run("doctor", "source", **feed)
                 listed = run("env", "list", **feed)
