@@ -229,25 +229,24 @@ class QdrantIndex:
             return self._client, sys.modules["qdrant_client"]
         package = await asyncio.to_thread(_qdrant_client)
         async with self._opening:
-            self._client = self._client or self._new_client(package)
+            with _without_fastembed():
+                self._client = self._client or self._new_client(package)
             return self._client, package
 
     def _new_client(self, package: Any) -> AsyncQdrantClient:
         if self.url == IN_MEMORY:
-            with _without_fastembed():
-                return package.AsyncQdrantClient(location=IN_MEMORY)
+            return package.AsyncQdrantClient(location=IN_MEMORY)
         import httpx
 
         # The compatibility check is a blocking request at construction, and warns about the embedded engine. Without
         # limits of its own the client opens a new connection for every request to a loopback address.
-        with _without_fastembed():
-            return package.AsyncQdrantClient(
-                url=self.url,
-                api_key=self._api_key,
-                timeout=max(1, round(self._timeout_s)),
-                check_compatibility=False,
-                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S),
-            )
+        return package.AsyncQdrantClient(
+            url=self.url,
+            api_key=self._api_key,
+            timeout=max(1, round(self._timeout_s)),
+            check_compatibility=False,
+            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S),
+        )
 
     def _refusal(self, status: int | None, content: bytes) -> str:
         if status in {401, 403}:
