@@ -14,9 +14,9 @@ MOST_SPACES: Final = 3
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """Spaces to ask, the preferred one first, each with its share of all posts that are embedded."""
+    """Spaces to ask, the preferred one first."""
 
-    spaces: tuple[tuple[str, float], ...]
+    spaces: tuple[str, ...]
     covered: float
     """The share of all embedded posts that they hold together."""
 
@@ -32,14 +32,14 @@ def choose_spaces(posts: Mapping[str, int], readable: Sequence[str]) -> Choice:
     if not readable:
         return Choice((), 0.0 if total else 1.0)
     if not total:
-        return Choice(((readable[0], 1.0),), 1.0)
+        return Choice((readable[0],), 1.0)
     shares = {space: posts.get(space, 0) / total for space in readable}
     enough = next((space for space in readable if shares[space] >= ENOUGH), None)
     if enough is not None:
-        return Choice(((enough, shares[enough]),), shares[enough])
+        return Choice((enough,), shares[enough])
     held = sorted((space for space in readable if shares[space] > 0), key=lambda space: -shares[space])[:MOST_SPACES]
-    chosen = tuple((space, shares[space]) for space in readable if space in held)
-    return Choice(chosen, sum(share for _, share in chosen))
+    chosen = tuple(space for space in readable if space in held)
+    return Choice(chosen, sum(shares[space] for space in chosen))
 
 
 def merge_by_share(rankings: Sequence[tuple[Sequence[int], float]]) -> list[int]:

@@ -13,7 +13,7 @@ import msgspec
 from groundswell.core.spaces import ENOUGH, choose_spaces, merge_by_share
 from groundswell.errors import EmbeddingUnavailable, StoreUnavailable, VectorIndexUnavailable
 from groundswell.ports.time import Clock
-from groundswell.ports.vectors import Embedder, Hit, LoadedModel, SpaceStore, Vector
+from groundswell.ports.vectors import Embedder, Hit, LoadedModel, Space, SpaceStore, Vector
 from groundswell.services.embeddings import EmbeddingChain
 
 log = logging.getLogger(__name__)
@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 QUERY_VECTORS_KEPT = 256
 SHARES_KEPT_S = 1.0
 """How long the posts of each space are taken to be as they were when last counted."""
+FEW_POSTS = 10_000
+"""As few are counted for every question: a second of embedding anew could move more than a hundredth of them."""
 
 Ask: TypeAlias = Callable[[Vector, float], Awaitable[list[Hit]]]
 """Given a vector and the least cosine that counts in its space."""
@@ -84,18 +86,28 @@ class ChainSpaces:
             raise EmbeddingUnavailable(
                 self._chain.why_none() or "the posts are in spaces that no embedding model here speaks"
             )
-        answers = await asyncio.gather(*(self._ask(model, text, ask) for model, _ in models), return_exceptions=True)
-        failures = [answer for answer in answers if isinstance(answer, BaseException)]
-        for failure in failures:
-            if not isinstance(failure, EmbeddingUnavailable) or len(failures) == len(answers):
-                raise failure
-        found = [
-            (answer, share)
-            for answer, (_, share) in zip(answers, models, strict=True)
-            if not isinstance(answer, BaseException)
-        ]
+        answers: list[tuple[Space, list[Hit]]] = []
+        failures: list[EmbeddingUnavailable] = []
+        # Posts move into the preferred space. It is asked last, so that one on its way is seen where it was or
+        # where it is.
+        for model in reversed(models):
+            try:
+                answers.append((model.space, await self._ask(model, text, ask)))
+            except EmbeddingUnavailable as error:
+                failures.append(error)
+        if not answers:
+            raise failures[-1]
         complete = covered >= ENOUGH and not failures
-        return Found(merge_hits(found), [] if complete else ["embeddings"])
+        return Found(await self._merged(answers), [] if complete else ["embeddings"])
+
+    async def _merged(self, answers: Sequence[tuple[Space, list[Hit]]]) -> list[Hit]:
+        if len(answers) == 1:
+            return answers[0][1]
+        # Counted again: a few posts may have moved a good part of all since.
+        self._counted_at = None
+        posts = await self._count()
+        total = max(sum(posts.values()), 1)
+        return merge_hits([(hits, posts.get(space.name, 0) / total) for space, hits in answers])
 
     async def _ask(self, model: LoadedModel, text: str, ask: Ask) -> list[Hit]:
         try:
@@ -105,8 +117,8 @@ class ChainSpaces:
             raise
         return await ask(vector, model.min_similarity)
 
-    async def _models(self) -> tuple[list[tuple[LoadedModel, float]], float]:
-        """The models to ask with, each with its space's share, and the share that they cover together."""
+    async def _models(self) -> tuple[list[LoadedModel], float]:
+        """The models to ask with, the preferred one first, and the share of all posts that their spaces hold."""
         posts = await self._count()
         readers: dict[str, LoadedModel] = {}
         for space in dict.fromkeys([*self._chain.spaces(), *sorted(posts, key=lambda space: -posts[space])]):
@@ -116,12 +128,13 @@ class ChainSpaces:
                 if reader is not None:
                     readers[space] = reader
         choice = choose_spaces(posts, list(readers))
-        self._chain.keep_readers({space for space, _ in choice.spaces})
-        return [(readers[space], share) for space, share in choice.spaces], choice.covered
+        self._chain.keep_readers(set(choice.spaces))
+        return [readers[space] for space in choice.spaces], choice.covered
 
     async def _count(self) -> dict[str, int]:
         now = self._clock.monotonic()
-        if self._counted_at is None or now - self._counted_at >= SHARES_KEPT_S:
+        old = self._counted_at is None or now - self._counted_at >= SHARES_KEPT_S
+        if old or sum(self._posts.values()) <= FEW_POSTS:
             try:
                 self._posts = await self._store.posts_by_space()
                 self._counted_at = now
@@ -152,8 +165,6 @@ class QueryVectors:
 
 def merge_hits(found: Sequence[tuple[list[Hit], float]]) -> list[Hit]:
     """The hits of several spaces in one order, each post once. See `core.spaces.merge_by_share`."""
-    if len(found) == 1:
-        return found[0][0]
     hits = {hit.pk: hit for some, _ in reversed(found) for hit in some}
     order = merge_by_share([([hit.pk for hit in some], share) for some, share in found])
     return [hits[pk] for pk in dict.fromkeys(order)]
