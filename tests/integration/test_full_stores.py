@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import numpy as np
 import psycopg
 import pytest
 
@@ -28,7 +29,7 @@ from groundswell.errors import InvalidRequest
 from groundswell.metrics import Metrics
 from groundswell.ports.momentum import StageMemory, StoredHabits
 from groundswell.ports.storing import Batch, MomentumRow
-from groundswell.ports.vectors import SearchFilters, Space
+from groundswell.ports.vectors import SearchFilters, Space, Vector
 from groundswell.services import habits, momentum
 from groundswell.services.search import SearchService
 from tests.api_world import World, fill, in_world, problem
@@ -126,9 +127,13 @@ def test_more_posts_than_an_event_holds_are_several_events(database_url: str) ->
 
 def test_a_vector_index_that_takes_too_long_is_left_out_of_the_answer(database_url: str) -> None:
     class Hangs:
-        """A vector index and a model, neither of which comes back."""
+        """A model, and a vector index that does not come back."""
 
         space = Space("toy", 2)
+        min_similarity = -1.0
+
+        def embed_query(self, text: str) -> Vector:
+            return Vector(self.space, np.ones(2, np.float32))
 
         def __getattr__(self, name: str) -> Any:
             async def never(*values: Any, **more: Any) -> None:
