@@ -31,6 +31,8 @@ BITS = 64
 
 _AT_ONCE = 64
 """Texts whose votes are counted at once: 8 MB where all are as long as can be."""
+_ROWS_AT_ONCE = 256
+"""Fingerprints that are compared with all before them at once: 2 KB for each of those."""
 _GRAM = 3
 # splitmix64 (Steele, Lea, Flood, OOPSLA 2014): every bit of a trigram moves every bit of its hash.
 _GOLDEN = 0x9E3779B97F4A7C15
@@ -98,24 +100,23 @@ def group(prints: Sequence[int], *, bits: int = NEAR_BITS) -> list[int]:
     """For each fingerprint, the position of the first that it is near to: its own where there is none before it.
 
     Only those that stand for themselves gather others, so that a chain of small changes does not join what its ends do
-    not share. Cost: positions x groups, vectorised; meant for a few thousand.
+    not share. Every pair is compared, many at once: meant for a few thousand.
     """
     import numpy as np
 
     values = np.asarray(prints, np.int64).view(np.uint64)
-    leaders = np.empty(len(values), np.uint64)
-    positions: list[int] = []
-    found: list[int] = []
-    for position, value in enumerate(values):
-        known = len(positions)
-        near = np.bitwise_count(leaders[:known] ^ value) <= bits
-        first = int(near.argmax()) if known else 0
-        if known and near[first]:
-            found.append(positions[first])
-            continue
-        leaders[known] = value
-        positions.append(position)
-        found.append(position)
+    leads = np.ones(len(values), np.bool_)
+    found = list(range(len(values)))
+    for start in range(0, len(values), _ROWS_AT_ONCE):
+        rows = values[start : start + _ROWS_AT_ONCE, None]
+        near = np.bitwise_count(rows ^ values[: start + len(rows)]) <= bits
+        near = np.tril(near, start - 1)  # those before, and not itself
+        for row in np.flatnonzero(near.any(axis=1)).tolist():
+            leaders = near[row] & leads[: near.shape[1]]
+            first = int(leaders.argmax())
+            if leaders[first]:
+                found[start + row] = first
+                leads[start + row] = False
     return found
 
 

@@ -15,6 +15,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache, lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from groundswell.core.entity_text import word_class
@@ -51,6 +52,12 @@ class Term(NamedTuple):
 
 def terms(text: str) -> list[Term]:
     """All terms of a text, in order. Total."""
+    if _is_plain(text):
+        words = islice(_ASCII_WORD.finditer(text.lower()), MAX_POSITIONS)
+        return [
+            Term(word[0][:MAX_TERM_CHARACTERS], position, word.start(), word.end())
+            for position, word in enumerate(words, start=1)
+        ]
     return list(_terms(text))
 
 
@@ -80,10 +87,15 @@ def link_term(text: str) -> str | None:
 
 def search_vector(text: str) -> str:
     """The terms as a literal of Postgres' type `tsvector`."""
-    if text.isascii() and not _MAY_HOLD_LINK.search(text):
+    if _is_plain(text):
         found = _ASCII_WORD.findall(text.lower())[:MAX_POSITIONS]
         return " ".join(f"{word[:MAX_TERM_CHARACTERS]}:{place}" for place, word in enumerate(found, start=1))
     return " ".join(f"{quoted(term.text)}:{term.position}" for term in _terms(text))
+
+
+def _is_plain(text: str) -> bool:
+    """Whether its terms are its runs of ASCII letters and digits, which are cut in a fifth of the time."""
+    return text.isascii() and not _MAY_HOLD_LINK.search(text)
 
 
 def quoted(term: str) -> str:

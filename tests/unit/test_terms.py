@@ -81,6 +81,11 @@ def test_any_text_is_cut_into_terms_that_lie_where_they_say(text: str) -> None:
     assert {term.text for term in chain(text)} <= {term.text for term in found} | {"http", "https", "www"}
 
 
+@given(st.text(st.characters(max_codepoint=127), max_size=60))
+def test_what_follows_a_text_does_not_change_how_it_is_cut(text: str) -> None:
+    assert terms(f"{text} été")[:-1] == terms(text)
+
+
 @given(ODD)
 def test_folding_twice_is_folding_once(text: str) -> None:
     assert fold(fold(text)) == fold(text)
