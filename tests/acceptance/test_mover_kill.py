@@ -37,17 +37,18 @@ asyncio.run(main())
 """What `groundswell archive move` runs, with files small enough that there are many."""
 
 
+def environment_of(url: str, folder: Path) -> dict[str, str]:
+    """Who is killed leaves its work folder behind: it is in `folder` too."""
+    archive = str(folder / "archive")
+    return {**os.environ, "GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_ARCHIVE": archive, "TMPDIR": str(folder)}
+
+
 async def mover_process(url: str, folder: Path, **environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
         MOVE,
-        env={
-            **os.environ,
-            "GROUNDSWELL_DATABASE_URL": url,
-            "GROUNDSWELL_ARCHIVE": str(folder / "archive"),
-            **environment,
-        },
+        env={**environment_of(url, folder), **environment},
         stderr=asyncio.subprocess.DEVNULL,
     )
 
@@ -123,12 +124,7 @@ async def _run_to_its_death(world: World, point: CrashPoint, folder: Path) -> as
 async def _restore_process(url: str, folder: Path, **environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "groundswell", "archive", "restore", "2026-05-02"),
-        env={
-            **os.environ,
-            "GROUNDSWELL_DATABASE_URL": url,
-            "GROUNDSWELL_ARCHIVE": str(folder / "archive"),
-            **environment,
-        },
+        env={**environment_of(url, folder), **environment},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
