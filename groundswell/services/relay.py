@@ -184,11 +184,20 @@ class Relay:
         return point
 
     async def _drain(self, writing: asyncio.Task[None]) -> None:
-        """The reader has ended: store what it left behind, within `DRAIN_S`."""
+        """The reader has ended: store what it left behind, and what the spool holds, within `DRAIN_S`.
+
+        A task of a cluster leaves its disk behind, so what a store that answers can take is not left in the spool.
+        """
         emptied = asyncio.create_task(self._finish_queue())
-        done, _ = await asyncio.wait({emptied, writing}, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
-        if emptied not in done:
-            emptied.cancel()
+        settled = asyncio.create_task(self._settle(emptied))
+        await asyncio.wait({settled, writing}, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+        if settled.done():
+            settled.result()
+        for task in (settled, emptied):
+            task.cancel()
+        if emptied.done() and (held := self._spool.depth if self._spool else 0):
+            log.warning("stopping with %d batches in the spool: a start with this disk stores them", held)
+        elif not emptied.done():
             log.error(
                 "stopping with %d batches not stored: %s",
                 self._writer.waiting,
@@ -196,6 +205,10 @@ class Relay:
                 if self._source.can_replay
                 else "the source cannot send them again; the gap is recorded at the next start",
             )
+
+    async def _settle(self, emptied: asyncio.Task[None]) -> None:
+        await asyncio.shield(emptied)
+        await self._writer.settled()
 
     async def _finish_queue(self) -> None:
         await self._flush()

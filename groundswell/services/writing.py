@@ -109,6 +109,10 @@ class Writer:
         self._store_now = store_now
         self._queue: asyncio.Queue[Work] = asyncio.Queue(WAITING_BATCHES)
         self._spooled = asyncio.Event()
+        self._refused = False
+        """Whether the store did not take what it was last given."""
+        self._settled = asyncio.Event()
+        self._settled.set()
         self._room = asyncio.Event()
         self._room.set()
         self._taken = ResumePoint(None, None)
@@ -129,6 +133,7 @@ class Writer:
         if self._spool is not None and self._spool.depth:
             self._spooled.set()
             self._state.storing = False
+        self._settle()
 
     async def put(self, work: Work) -> None:
         """Waits while the queue is full: this is the back-pressure."""
@@ -137,6 +142,16 @@ class Writer:
     async def join(self) -> None:
         """Return once all that was put is committed or spooled."""
         await self._queue.join()
+
+    async def settled(self) -> None:
+        """Return once the spool is empty, or as soon as the store refuses: what waits then goes on waiting on disk."""
+        await self._settled.wait()
+
+    def _settle(self) -> None:
+        if self._refused or self._spool is None or not self._spool.depth:
+            self._settled.set()
+        else:
+            self._settled.clear()
 
     async def room(self) -> None:
         """Return at once, or when a full spool takes work again."""
@@ -190,6 +205,7 @@ class Writer:
                     self._note_room()
                     self._state.spooled_total += isinstance(work, Batch)
                     self._spooled.set()
+                    self._settle()
                     self.measure()
                     await self._preview(work)
                     return
@@ -240,6 +256,8 @@ class Writer:
                     await self._store_item(item)
                     reach(CrashPoint.RELAY_DRAIN_STORED)
                     spool.done(item)
+                    self._refused = False
+                    self._settle()
                     self._note_room()
                     self.measure()
             self._spooled.clear()
@@ -275,6 +293,7 @@ class Writer:
                     await self.insist(lambda bare=bare: self._store_work(bare))
                 spool.done(item)
         self._spooled.clear()
+        self._settle()
 
     # -------------------------------------------------------------- storing
     async def _store_and_publish(self, spooled: Spooled) -> None:
@@ -367,11 +386,14 @@ class Writer:
             log.warning("storing is delayed: %s", error)
         self._state.storing = False
         self._verified = False
+        self._refused = True
+        self._settle()
 
     def _note_storing(self) -> None:
         if not self._state.storing:
             log.info("storing goes on")
         self._state.storing = True
+        self._refused = False
 
     def _remember(self) -> None:
         now = self._clock.monotonic()

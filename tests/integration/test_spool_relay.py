@@ -33,12 +33,16 @@ class Switch:
         self._away_in = away_in
         self.away = False
         self.calls = 0
+        self.commits: asyncio.Semaphore | None = None
+        """How many more commits are let through before the next one has to wait. None: all."""
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self._store, name)
 
         async def call(*args: Any, **kwargs: Any) -> Any:
             self.calls += 1
+            if name == "commit" and self.commits is not None:
+                await self.commits.acquire()
             if self.away or any(since <= self.calls < until for since, until in self._away_in):
                 raise StoreUnavailable("the database is away")
             return await method(*args, **kwargs)
@@ -183,6 +187,35 @@ def test_with_the_database_away_the_relay_reads_on_and_stores_everything_later(
             assert running.metrics.value("spool_batches") == 0
         same_but_for_silence(database_url, undisturbed)
         assert gaps(database_url) == []
+
+    run(main())
+
+
+def test_a_relay_that_is_stopped_while_it_catches_up_with_its_spool_stores_all_of_it_first(
+    database_url: str, tmp_path: Path
+) -> None:
+    items = tape(60)
+
+    async def main() -> None:
+        world = World(database_url, tmp_path)
+        async with world.relay(TapeSource(items, ends=False)) as running:
+            first = running.store.commits = asyncio.Semaphore(2)
+            await running.until(lambda: running.relay.state.batches_total == 2)
+            running.store.away = True
+            for _ in items:
+                first.release()
+            await running.until(lambda: running.relay.state.frames_total == len(items) and running.spool.depth > 5)
+            commits = running.store.commits = asyncio.Semaphore(1)
+            running.store.away = False
+            await running.until(lambda: running.relay.state.batches_total == 3)
+            running.stop.set()
+            await running.until(lambda: running.relay.state.phase == "stopped")
+            for _ in items:
+                commits.release()
+            await running.ended()
+            assert running.spool.depth == 0
+        assert rows(database_url, LAST_CURSOR) == [(max(item.cursor or 0 for item in items),)]
+        assert ("shutdown", False, False) in gaps(database_url)
 
     run(main())
 
