@@ -53,7 +53,7 @@ class LocalFunction:
         self._code = code
         self._python = python
         self._timeout_s = timeout_s
-        self._events: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(1000)
+        self._events = self._queue()
         self._results: dict[str, asyncio.Future[bytes]] = {}
         self._numbers = itertools.count(1)
         self._turn = asyncio.Lock()
@@ -120,8 +120,8 @@ class LocalFunction:
     async def _start(self) -> None:
         started = time.monotonic()
         self._polled.clear()
-        # A process that was killed may have left a request for its next event behind, which must not get this one's.
-        self._events = asyncio.Queue(1000)
+        # A process that ended may have left a request for its next event behind, which must not get this one's.
+        self._release()
         root = Path(__file__).parents[1]
         environment = {
             "PATH": os.environ["PATH"],
@@ -164,12 +164,22 @@ class LocalFunction:
         ended.cancel()
         self.cold_start_s = time.monotonic() - started
 
+    @staticmethod
+    def _queue() -> asyncio.Queue[tuple[str, bytes] | None]:
+        return asyncio.Queue(1000)
+
+    def _release(self) -> None:
+        """Let a request for the next event go whose process is no more."""
+        self._events.put_nowait(None)
+        self._events = self._queue()
+
     async def _stop(self) -> None:
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
+        self._release()
         if self._reading is not None:
             await self._reading
 
@@ -183,7 +193,10 @@ class LocalFunction:
     async def _next(self, _: web.Request) -> web.Response:
         events = self._events
         self._polled.set()
-        request_id, event = await events.get()
+        waiting = await events.get()
+        if waiting is None:
+            return web.Response(status=410)
+        request_id, event = waiting
         deadline = int((time.time() + self._timeout_s) * 1000)
         return web.Response(
             body=event,
