@@ -224,6 +224,7 @@ class PlatformStack(Stack):
             # The functions do it: the relay's task is too small for it, and may not write to the archive.
             "GROUNDSWELL_MAINTENANCE": "scheduled",
             "GROUNDSWELL_METRICS_FORMAT": "emf",
+            "GROUNDSWELL_TRACING": tracing(chosen),
             "GROUNDSWELL_HEARTBEAT_FILE": HEARTBEAT_FILE,
             "GROUNDSWELL_WS_MESSAGES_PER_MONTH": chosen.websocket_messages_per_month,
         }
@@ -285,6 +286,7 @@ class WatchStack(Stack):
             assets=inputs.assets,
             values={
                 "GROUNDSWELL_LOG_FORMAT": "json",
+                "GROUNDSWELL_TRACING": tracing(chosen),
                 "GROUNDSWELL_DEPLOYMENT": [
                     f"{name}={value}" for name, value in overrides_of(chosen).items() if value != ""
                 ],
@@ -302,6 +304,11 @@ class WatchStack(Stack):
             costs.grant(["logs:FilterLogEvents"], platform.functions["api"].log_group.log_group_arn)
         costs.grant(["sns:Publish"], alerts.topic.topic_arn)
         Job(self, "CostsJob", costs.function, expression=WEEKLY)
+
+
+def tracing(chosen: Knobs) -> str:
+    """What the functions are told to tell X-Ray themselves."""
+    return "xray" if chosen.traces == "inside" else "off"
 
 
 def _accept_custom_resources(stack: Stack) -> None:

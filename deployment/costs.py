@@ -220,15 +220,13 @@ class _Month:
 
     def functions(self) -> list[CostLine]:
         chosen = self.chosen
-        minutes = self.at.hours * 60
-        runs = minutes / chosen.mover_every_minutes + minutes / chosen.cleanup_every_minutes
-        calls = runs if chosen.combined else runs + self.requests + self._client_frames()
+        runs, calls = self._runs(), self._calls()
         seconds = (
             runs * self.usage["job_seconds"] * 0.5
             + (calls - runs) * self.usage["api_ms"] / 1000 * chosen.api_memory_mb / 1024
         )
         usd = self.at.of("lambda_million", calls / MEGA) + self.at.of("lambda_arm_gb_second", seconds)
-        return [
+        lines = [
             CostLine(
                 "Lambda",
                 f"{calls:,.0f} calls, {seconds:,.0f} GB-seconds",
@@ -242,6 +240,12 @@ class _Month:
                 "14 million are always free",
             ),
         ]
+        if chosen.traces != "off":
+            # By X-Ray's own rule: the first call of each second, and one in twenty of the others.
+            recorded = min(calls, self.at.hours * 3600 + calls / 20)
+            usd = self.at.of("xray_million", recorded / MEGA)
+            lines.append(CostLine("X-Ray", f"{recorded:,.0f} calls recorded, at most", usd, "100,000 are always free"))
+        return lines
 
     def gateway(self) -> list[CostLine]:
         chosen = self.chosen
@@ -339,6 +343,15 @@ class _Month:
 
     def _vector_bytes(self) -> float:
         return self.usage["vector_bytes_per_post"] if self.chosen.qdrant == "cloud" else 0.0
+
+    def _runs(self) -> float:
+        """Scheduled runs of mover and cleanup."""
+        minutes = self.at.hours * 60
+        return minutes / self.chosen.mover_every_minutes + minutes / self.chosen.cleanup_every_minutes
+
+    def _calls(self) -> float:
+        """Of all functions."""
+        return self._runs() + (0 if self.chosen.combined else self.requests + self._client_frames())
 
     def _client_frames(self) -> float:
         return self.viewer_hours * self.usage["client_frames_per_viewer_hour"]

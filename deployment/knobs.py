@@ -159,6 +159,13 @@ class Knobs:
     requests_per_second: int = _knob(
         "Requests a second that the HTTP API lets through.", budget=20, production=200, low=1, high=10_000
     )
+    traces: str = _knob(
+        "What AWS X-Ray is told of the functions. `calls`: Lambda's own record of each call. `inside`: also what the "
+        "handler did, for half a second more at each cold start. `off`: nothing.",
+        budget="calls",
+        production="inside",
+        choices=("off", "calls", "inside"),
+    )
     mover_every_minutes: int = _knob(
         "Minutes between two moves to the archive.", budget=60, production=15, low=5, high=1440
     )

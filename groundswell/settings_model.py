@@ -184,6 +184,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     clock_skew: str | None
     """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
     jumps to the other side and back every 2 seconds. Empty: it is right."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. Loading the SDK for it makes a cold start half a second longer."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
@@ -277,6 +280,9 @@ class MoverSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. Loading the SDK for it makes a cold start half a second longer."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -313,6 +319,9 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. Loading the SDK for it makes a cold start half a second longer."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -366,6 +375,9 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. Loading the SDK for it makes a cold start half a second longer."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -380,6 +392,9 @@ class CostsSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. Loading the SDK for it makes a cold start half a second longer."""
     deployment: tuple[str, ...]
     """Knobs of the deployment that is reported on, where they differ from the `budget` profile. Set by the
     stack; empty: what `cdk/cdk.json` says."""
@@ -405,6 +420,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     clock_skew: str | None
     """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
     jumps to the other side and back every 2 seconds. Empty: it is right."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. Loading the SDK for it makes a cold start half a second longer."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""

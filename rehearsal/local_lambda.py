@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import json
 import os
+import secrets
 import signal
 import sys
 import time
@@ -21,6 +22,14 @@ from aiohttp import web
 
 RUNTIME = "/2018-06-01/runtime"
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
+
+
+def trace_header() -> str:
+    """A trace of X-Ray that takes in everything below it.
+
+    https://docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html#xray-concepts-tracingheader
+    """
+    return f"Root=1-{int(time.time()):08x}-{secrets.token_hex(12)};Parent={secrets.token_hex(8)};Sampled=1"
 
 
 class FunctionFailed(Exception):
@@ -138,7 +147,6 @@ class LocalFunction:
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
             "LAMBDA_TASK_ROOT": str(self._code or root),
-            "AWS_XRAY_SDK_ENABLED": "false",
             "_HANDLER": self._handler,
             **self.environment,
         }
@@ -205,6 +213,7 @@ class LocalFunction:
                 "Lambda-Runtime-Aws-Request-Id": request_id,
                 "Lambda-Runtime-Deadline-Ms": str(deadline),
                 "Lambda-Runtime-Invoked-Function-Arn": ARN + self.name,
+                "Lambda-Runtime-Trace-Id": trace_header(),
             },
         )
 

@@ -88,7 +88,7 @@ class ServiceFunction(Construct):
             reserved_concurrent_executions=concurrency if chosen.reserve_concurrency else None,
             log_group=self.log_group,
             logging_format=aws_lambda.LoggingFormat.TEXT,
-            tracing=aws_lambda.Tracing.ACTIVE,
+            tracing=aws_lambda.Tracing.DISABLED if chosen.traces == "off" else aws_lambda.Tracing.ACTIVE,
             vpc=network.vpc if network else None,
             vpc_subnets=network.private if network else None,
             security_groups=list(groups) or None,

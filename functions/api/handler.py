@@ -14,7 +14,7 @@ from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from functions.api.faults import problem_result
 from groundswell.errors import GroundswellError
 from groundswell.wiring.function_api import http_application
-from groundswell.wiring.function_runtime import function_log, runtime
+from groundswell.wiring.function_runtime import function_log, runtime, traced
 
 TEXT_TYPES = ("application/problem+json", "application/x-ndjson")
 """What need not travel in base64."""
@@ -29,6 +29,7 @@ def adapter() -> Mangum:
     return Mangum(app, lifespan="off", text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, *TEXT_TYPES])
 
 
+@traced("api")
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one HTTP event (payload format 2.0). What the environment lacks is a 500 that the log explains."""

@@ -16,12 +16,13 @@ from functions.api.faults import problem_result
 from groundswell.errors import GroundswellError
 from groundswell.services.remote_sockets import RemoteSockets
 from groundswell.wiring.function_api import remote_sockets
-from groundswell.wiring.function_runtime import function_log, runtime
+from groundswell.wiring.function_runtime import function_log, runtime, traced
 
 logger = function_log("sockets")
 metrics = Metrics(namespace="Groundswell", service="sockets")
 
 
+@traced("sockets")
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 -- Lambda's signature
     """Handle one event. 401 for a token that is not known, 503 with Retry-After while the database is away."""

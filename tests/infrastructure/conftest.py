@@ -25,6 +25,7 @@ DEPLOYMENTS: Mapping[str, Mapping[str, object]] = {
         "qdrant": "fargate",
         "relay_spot": True,
         "monthly_budget_usd": 50,
+        "traces": "off",
         "secrets": {"GROUNDSWELL_QDRANT_API_KEY": "/groundswell/qdrant-key"},
     },
 }

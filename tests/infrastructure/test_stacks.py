@@ -63,6 +63,20 @@ def test_a_function_may_do_what_it_needs_and_nothing_else(deployment: Get, handl
     assert not any("*" in action for action in allowed)
 
 
+@each_deployment
+def test_in_no_deployment_may_a_function_do_more(deployment: Get, name: str) -> None:
+    """Where a secret is a parameter of SSM its readers may read that parameter, and nobody reads another."""
+    found = deployment(name)
+    for handler, function in found.functions().items():
+        statements = found.statements_of(function["Role"]["Fn::GetAtt"][0])
+        allowed = set().union(*(actions_of(statement) for statement in statements))
+        assert allowed <= ALLOWED[handler] | {"ssm:GetParameter"}, handler
+        parameters = [json.dumps(s["Resource"]) for s in statements if "ssm:GetParameter" in actions_of(s)]
+        given = function.get("Environment", {}).get("Variables", {})
+        assert len(parameters) == ("GROUNDSWELL_QDRANT_API_KEY" in given), handler
+        assert all(resource.count("parameter/groundswell/qdrant-key") == 1 for resource in parameters)
+
+
 def test_only_what_has_no_narrower_resource_is_granted_for_every_resource(deployment: Get) -> None:
     found = deployment("budget")
     unbounded = TRACES | set(NETWORK_ACTIONS) | {"ce:GetCostAndUsage", "cloudwatch:GetMetricData"}
@@ -173,6 +187,21 @@ def test_the_page_finds_the_api_beside_it_and_the_socket_by_its_address(deployme
     assert {"/v1/*", "/healthz", "/readyz", "/openapi.json"} <= paths
     markers = deployment("budget").one("Custom::CDKBucketDeployment")["SourceMarkers"]
     assert any("execute-api" in json.dumps(marker) or marker for marker in markers)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "variable"),
+    [("budget", "Active", "off"), ("production", "Active", "xray"), ("own-qdrant", None, "off")],
+)
+def test_functions_trace_as_far_as_the_knob_says_and_may_do_no_more_than_that(
+    deployment: Get, name: str, mode: str | None, variable: str
+) -> None:
+    found = deployment(name)
+    for handler, function in found.functions().items():
+        assert function.get("TracingConfig", {}).get("Mode") == mode, handler
+        assert function["Environment"]["Variables"]["GROUNDSWELL_TRACING"] == variable, handler
+        statements = found.statements_of(function["Role"]["Fn::GetAtt"][0])
+        assert any(actions_of(statement) == TRACES for statement in statements) == (mode is not None), handler
 
 
 # ------------------------------------------------------------------ network and storage

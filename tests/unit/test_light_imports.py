@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -21,10 +22,16 @@ asyncio.run(use())
 """
 
 
-def loaded_by(program: str) -> set[str]:
+def loaded_by(program: str, **environment: str) -> set[str]:
     """The top-level packages in memory after `program`, in a fresh interpreter."""
     ask = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
-    done = subprocess.run([sys.executable, "-c", program + ask], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program + ask],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return set(done.stdout.split())
 
 
@@ -61,3 +68,23 @@ def test_the_command_line_alone_loads_no_heavy_client(package: str) -> None:
 def test_a_function_of_the_api_starts_without_what_few_requests_need(handler: str) -> None:
     loaded = loaded_by(f"import {handler}")
     assert not loaded & {"zstandard", "duckdb", "qdrant_client", "tokenizers", "aiohttp", "alembic", "websockets"}
+
+
+ANSWERS_ONCE = """
+from types import SimpleNamespace
+from functions.api.handler import handler
+from rehearsal.events import http_event
+
+answer = handler(http_event("GET", "/healthz"), SimpleNamespace(function_name="api"))
+assert answer["statusCode"] == 200, answer
+"""
+
+
+@pytest.mark.parametrize(("tracing", "loads_it"), [("off", False), ("xray", True)])
+def test_the_sdk_of_x_ray_is_loaded_by_who_traces_and_by_nobody_else(tracing: str, loads_it: bool) -> None:
+    loaded = loaded_by(
+        ANSWERS_ONCE,
+        GROUNDSWELL_TRACING=tracing,
+        GROUNDSWELL_DATABASE_URL="postgresql://nobody:nothing@127.0.0.1:9/none",
+    )
+    assert ("aws_xray_sdk" in loaded) is loads_it
