@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from groundswell import crash_points
 from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
@@ -35,12 +35,14 @@ __all__ = [
     "SETTINGS",
     "ApiSettings",
     "CleanupSettings",
+    "Early",
     "EmbeddedSettings",
     "MigrateSettings",
     "MoverSettings",
     "RelaySettings",
     "Secret",
     "Settings",
+    "early",
     "foreign_environment",
     "load",
     "origin_of",
@@ -69,6 +71,17 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
     if problems:
         raise ConfigError(problems)
     return kind(**{variable.field: values[variable.name] for variable in _of(kind.service)})
+
+
+class Early(NamedTuple):
+    """As the environment says it, unchecked: `load` says what is wrong."""
+
+    tracing: str
+
+
+def early() -> Early:
+    """What decides which modules a process imports, which is before it loads its settings."""
+    return Early(tracing=read_environment().get("GROUNDSWELL_TRACING", ""))
 
 
 def read_environment(folder: Path | None = None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.ports.time import Clock
-from groundswell.settings import read_environment
+from groundswell.settings import early
 
 if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
@@ -61,7 +61,7 @@ def traced(service: str) -> Callable[[Handler], Handler]:
     """
 
     def decorate(handler: Handler) -> Handler:
-        if read_environment().get("GROUNDSWELL_TRACING") != "xray":
+        if early().tracing != "xray":
             return handler
         from aws_lambda_powertools import Tracer
 
