@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import sys
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Space, Vec
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient, models
+
+log = logging.getLogger(__name__)
 
 IN_MEMORY = ":memory:"
 """As `url`: qdrant-client's own in-process imitation, for tests and experiments."""
@@ -41,6 +44,10 @@ OVERSAMPLING = 2.0
 MAX_CONNECTIONS = 16
 KEEP_ALIVE_S = 30.0
 """Shorter than servers keep an idle connection, so that no request meets one that is just being closed."""
+REFUSED = frozenset({401, 403})
+"""What a server answers where the key is not, or no longer, the right one."""
+RENEW_EVERY_S = 10.0
+"""A key that is refused for good is not asked for more often than this."""
 _VECTOR_DIGITS = 5
 """Decimals sent for each number of a unit vector: cosines move by less than 0.0001, and the body shrinks by half."""
 
@@ -54,16 +61,27 @@ class QdrantIndex:
     Args:
         url: `http://…` or `https://…` (port 6333 where none is given), or `:memory:`.
         timeout_s: for each request.
+        renew: answers the key as it is now, from wherever it is kept; called in a thread when the server refuses the
+            one that is known. It raises ValueError where it cannot be read. None for a key that never changes.
     """
 
     def __init__(
-        self, url: str, *, api_key: str | None = None, collection: str = "posts", timeout_s: float = 10.0
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        collection: str = "posts",
+        timeout_s: float = 10.0,
+        renew: Callable[[], str] | None = None,
     ) -> None:
         self.url = url
         self.collection = collection
         self._api_key = api_key
         self._timeout_s = timeout_s
+        self._renew = renew
+        self._renewed_at = float("-inf")
         self._client: AsyncQdrantClient | None = None
+        self._retired: AsyncQdrantClient | None = None
         self._opening = asyncio.Lock()
         self._encoder = msgspec.json.Encoder()
 
@@ -192,9 +210,11 @@ class QdrantIndex:
         return [int(record.id) for record in records]
 
     async def close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            await client.close()
+        clients = (self._client, self._retired)
+        self._client = self._retired = None
+        for client in clients:
+            if client is not None:
+                await client.close()
 
     @asynccontextmanager
     async def _connected(self) -> AsyncGenerator[tuple[AsyncQdrantClient, Any]]:
@@ -206,6 +226,8 @@ class QdrantIndex:
         try:
             yield client, package.models
         except UnexpectedResponse as error:
+            if error.status_code in REFUSED:
+                await self._learn_key()
             raise VectorIndexUnavailable(self._refusal(error.status_code, error.content)) from error
         except ValueError as error:
             if self.url != IN_MEMORY:
@@ -233,6 +255,25 @@ class QdrantIndex:
                 self._client = self._client or self._new_client(package)
             return self._client, package
 
+    async def _learn_key(self) -> None:
+        """After a refusal: where the key is another by now, the next request has a client with that."""
+        now = asyncio.get_running_loop().time()
+        if self._renew is None or now - self._renewed_at < RENEW_EVERY_S:
+            return
+        self._renewed_at = now
+        try:
+            key = await asyncio.to_thread(self._renew)
+        except ValueError as error:
+            log.warning("the vector index's key cannot be read anew: %s", error)
+            return
+        if key != self._api_key:
+            log.info("the vector index has another key by now, and is asked with that")
+            self._api_key = key
+            # Requests may be under way with this one: it is closed when the next one takes its place.
+            before, self._retired, self._client = self._retired, self._client, None
+            if before is not None:
+                await before.close()
+
     def _new_client(self, package: Any) -> AsyncQdrantClient:
         if self.url == IN_MEMORY:
             return package.AsyncQdrantClient(location=IN_MEMORY)
@@ -249,7 +290,7 @@ class QdrantIndex:
         )
 
     def _refusal(self, status: int | None, content: bytes) -> str:
-        if status in {401, 403}:
+        if status in REFUSED:
             return (
                 f"The vector index at {self.url} refuses the API key (HTTP {status}). "
                 "Set the key of this cluster; nothing is lost meanwhile."

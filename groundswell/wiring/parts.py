@@ -143,7 +143,10 @@ async def search_models(
     if qdrant_url is not None:
         key = settings.qdrant_api_key
         index = QdrantIndex(
-            qdrant_url, api_key=key.reveal() if key is not None else None, collection=settings.qdrant_collection
+            qdrant_url,
+            api_key=key.reveal() if key is not None else None,
+            collection=settings.qdrant_collection,
+            renew=key.reveal_anew if key is not None else None,
         )
         stack.push_async_callback(index.close)
         if prepared:
