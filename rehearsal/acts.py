@@ -39,7 +39,7 @@ def expect(holds: object, otherwise: object) -> None:
 
 
 # ------------------------------------------------------------------ clients
-class _Here(AbstractResolver):
+class Here(AbstractResolver):
     """Every name leads to the gateway."""
 
     def __init__(self, port: int) -> None:
@@ -56,7 +56,7 @@ class _Here(AbstractResolver):
 @asynccontextmanager
 async def browser(stage: Stage) -> AsyncGenerator[aiohttp.ClientSession]:
     tls: ssl.SSLContext = stage.certificates.for_client()
-    connector = aiohttp.TCPConnector(resolver=_Here(stage.gateway_port), ssl=tls)
+    connector = aiohttp.TCPConnector(resolver=Here(stage.gateway_port), ssl=tls)
     timeout = aiohttp.ClientTimeout(total=40)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         yield session

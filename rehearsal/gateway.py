@@ -31,6 +31,7 @@ class Gateway:
     Args:
         functions: the processes of deployed functions, by ARN.
         buckets: a client of S3, for the page.
+        port: to listen at; 0 for any that is free.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Gateway:
         self._http, self._sockets, self._site = http, sockets, site
         self._functions = functions
         self._buckets = buckets
-        self._port = port
+        self.port = port
         self.clients: dict[str, web.WebSocketResponse] = {}
         """Open WebSockets by connection id."""
         self.unsigned_posts = 0
@@ -56,7 +57,8 @@ class Gateway:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, self._port, ssl_context=tls).start()
+        await web.TCPSite(self._runner, HOST, self.port, ssl_context=tls).start()
+        self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
         for client in tuple(self.clients.values()):
