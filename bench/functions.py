@@ -43,9 +43,13 @@ HANDLER = "functions.api.handler.handler"
 READS = {
     "momentum, top 20": "/v1/momentum?limit=20",
     "posts, newest 20": "/v1/posts?limit=20",
+}
+"""What may be cached: the same answer serves many."""
+SEARCHES = {
     "search by a common word": "/v1/search?q=new&limit=10",
     "search by two words": "/v1/search?q=new+people&limit=10",
 }
+"""Made anew for everybody: `bench.search` has more of them, and a goal of their own."""
 SHOWN_IMPORTS = 10
 
 
@@ -94,7 +98,7 @@ async def warm(environment: Mapping[str, str], count: int) -> dict[str, float]:
     """95 of 100 answers take at most this many milliseconds, by read; asked for again with its ETag as well."""
     found: dict[str, float] = {}
     async with LocalFunction("api", HANDLER, environment) as function:
-        for name, path in READS.items():
+        for name, path in {**READS, **SEARCHES}.items():
             where, _, query = path.partition("?")
             first = await function.invoke(http_event("GET", where, query=query))
             assert first["statusCode"] == 200, first
@@ -157,7 +161,9 @@ async def measure(folder: Path, rounds: int, count: int) -> None:
     rows.append(("cold start with tracing: has answered it, s", f"{statistics.median(traced):.2f}", ""))
     rows += [(f"  of it importing {name}, ms", f"{ms:.0f}", "") for name, ms in list(taken.items())[:SHOWN_IMPORTS]]
     rows.append(("  importing in all, ms", f"{sum(taken.values()):.0f}", ""))
-    rows += [(f"warm p95: {name}, ms", f"{ms:.1f}", f"< {GOAL_WARM_MS}") for name, ms in answers.items()]
+    for name, ms in answers.items():
+        goal = f"< {GOAL_WARM_MS}" if name.startswith(tuple(READS)) else ""
+        rows.append((f"warm p95: {name}, ms", f"{ms:.1f}", goal))
     publish(
         "functions",
         "The Lambda functions",
