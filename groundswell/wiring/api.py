@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from functions.api.app import create_app
 from functions.api.services import ApiServices
 from groundswell import __version__
+from groundswell.adapters.allocator import give_large_blocks_back
 from groundswell.adapters.local_hub import LocalHub, follow_events
 from groundswell.adapters.migrations import REQUIRED_VERSION, wait_for_schema
 from groundswell.adapters.postgres_keys import PostgresKeys
@@ -51,6 +52,7 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
         SchemaMismatch: the database did not get the schema that this version needs in time.
         ConfigError: the address to listen on is taken.
     """
+    give_large_blocks_back()
     async with AsyncExitStack() as stack:
         size = settings.database_pool_size
         pool = await database_pool(stack, settings, settings.database_url.reveal(), size=size, name="api")

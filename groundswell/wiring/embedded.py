@@ -6,6 +6,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from groundswell import __version__
+from groundswell.adapters.allocator import give_large_blocks_back
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
 from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.migrations import migrate
@@ -38,6 +39,7 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         DataDirectoryError: the data directory cannot be used.
         ConfigError: an address or a file of the settings cannot.
     """
+    give_large_blocks_back()
     async with AsyncExitStack() as stack:
         data_dir = settings.data_dir.expanduser().resolve()
         if settings.database_url is None:

@@ -7,6 +7,7 @@ import logging
 from contextlib import AsyncExitStack
 from random import Random
 
+from groundswell.adapters.allocator import give_large_blocks_back
 from groundswell.adapters.apigateway.broadcaster import ApiGatewayBroadcaster
 from groundswell.adapters.apigateway.management import ConnectionsApi
 from groundswell.adapters.emf import EmfLog
@@ -45,6 +46,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         SchemaMismatch: the database did not get the schema that this version needs in time.
         SourceFailed: the source refuses for good.
     """
+    give_large_blocks_back()
     async with AsyncExitStack() as stack:
         url = settings.database_url.reveal()
         pool = await database_pool(
