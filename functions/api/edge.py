@@ -18,6 +18,7 @@ from functions.api.problems import problem_response, unexpected
 from groundswell.errors import TooManyRequests
 from groundswell.metrics import Metrics
 from groundswell.ports.time import Clock
+from groundswell.ports.time_budget import one_request
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ class Edge:
             return
         started = self._clock.monotonic()
         try:
-            await self._answer(scope, receive, send)
+            with one_request():
+                await self._answer(scope, receive, send)
         finally:
             self._metrics.observe("http_request_seconds", self._clock.monotonic() - started)
 

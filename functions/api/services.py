@@ -19,6 +19,7 @@ from groundswell.ports.reading import AlertRules, KeyStore, ReadStore, Status
 from groundswell.ports.search import Searcher
 from groundswell.ports.storing import MomentumRow
 from groundswell.ports.time import Clock
+from groundswell.ports.time_budget import current_budget, one_request
 
 STATUS_TTL_S = 2.0
 """How long an answer about the platform's condition is reused for the `degraded` of every listing."""
@@ -69,10 +70,16 @@ class Condition:
         # long as a missing database lets one wait.
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(self._read())
-        return await asyncio.shield(self._reading)
+        budget, began = current_budget(), self._clock.monotonic()
+        try:
+            return await asyncio.shield(self._reading)
+        finally:
+            if budget is not None:
+                budget.spent_s += self._clock.monotonic() - began
 
     async def _read(self) -> Status:
-        status = await self._reads.status()
+        with one_request():  # that who comes first has little time left is not the others' loss
+            status = await self._reads.status()
         self._read_at = self._clock.monotonic()
         self._status = status
         return status

@@ -26,6 +26,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRe
 
 from groundswell.adapters.postgres_address import DatabaseAddress
 from groundswell.errors import QueryTimeout, StoreUnavailable
+from groundswell.ports.time_budget import current_budget
 
 Connection: TypeAlias = AsyncConnection[TupleRow]
 
@@ -33,7 +34,10 @@ Connection: TypeAlias = AsyncConnection[TupleRow]
 class Pool(AsyncConnectionPool[Connection]):
     """A pool that also knows how long a transaction may take in all; see `open_pool`."""
 
+    statement_timeout_s: float
     answer_limit_s: float
+    request_limit_s: float
+    """How long all transactions of one request may take together, waiting for their connections included."""
     variables: str
     """How the settings of its size and of its time limit begin, for whoever is told that one was reached."""
     address: DatabaseAddress
@@ -53,6 +57,9 @@ class Pool(AsyncConnectionPool[Connection]):
 
 ANSWER_MARGIN_S = 1.0
 """What the far end gets beyond its statement timeout to say that it has cancelled a statement."""
+
+SOON_S = 0.05
+"""Where the server's own limit comes this much after a request's, it is left to the server."""
 
 READING_S = 0.25
 """What is left to read an answer after its time has passed."""
@@ -90,6 +97,10 @@ async def open_pool(
     Sessions are in UTC, inside a transaction (autocommit off), and cancelled by the server after
     `statement_timeout_s`. A caller waits at most `wait_s` for a free connection. Close the pool with
     `await pool.close()`. Of callers that would have to wait, `max_waiting` do (0: any number); others are turned away.
+
+    A request (`ports.time_budget`) may take as long for all that it asks as one statement may: its waiting and its
+    earlier statements count, and the statement that is under way when that time is over is cancelled. It waits for at
+    most half of what it has left.
 
     A server that has frozen keeps no timeout, and its kernel goes on to acknowledge what it is sent. So a transaction
     that has not ended after `answer_limit_s` (by default a second more than a statement may take) is hung up on.
@@ -140,7 +151,9 @@ async def open_pool(
     pool.variables = variables
     pool.address = address
     pool.returned_at = WeakKeyDictionary()
+    pool.statement_timeout_s = statement_timeout_s
     pool.answer_limit_s = answer_limit_s or statement_timeout_s + ANSWER_MARGIN_S
+    pool.request_limit_s = max(statement_timeout_s, wait_s)
     await pool.open(wait=False)
     return pool
 
@@ -162,21 +175,32 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
     """Borrow a connection for one transaction: committed at the end of the block, rolled back if it raises.
 
     Raises:
-        QueryTimeout: a statement ran past the pool's statement timeout and was cancelled.
+        QueryTimeout: a statement ran past its time limit, or the request past its own, and was cancelled.
         StoreUnavailable: no connection came free in time, Postgres cannot be reached, or it went away.
     """
+    loop = asyncio.get_running_loop()
+    began, budget = loop.time(), current_budget()
+    left_s = math.inf if budget is None else pool.request_limit_s - budget.spent_s
+    if left_s <= 0:
+        raise QueryTimeout(
+            f"This request has taken the database for the {pool.request_limit_s:g} s that one may take in all. "
+            f"Narrow it, or raise {pool.variables}_STATEMENT_TIMEOUT_S."
+        )
+    patience_s = min(pool.timeout, left_s / 2)  # who waits longer has too little left for what it waited for
     try:
         pool.forget_who_gave_up()
-        borrowed = await pool.getconn()
+        borrowed = await pool.getconn(patience_s)
         try:
-            with _hung_up_after(borrowed, pool.answer_limit_s):
-                async with borrowed:  # commits or rolls back; a connection of a pool stays open
+            left_s -= loop.time() - began
+            with _hung_up_after(borrowed, min(pool.answer_limit_s, max(left_s, 0.0) + ANSWER_MARGIN_S)):
+                limit_s = left_s if left_s < pool.statement_timeout_s - SOON_S else math.inf
+                async with _cancelled_after(borrowed, limit_s), borrowed:  # commits or rolls back, and stays open
                     yield borrowed
                 pool.returned_at[borrowed] = asyncio.get_running_loop().time()
         finally:
             await pool.putconn(borrowed)
     except PoolTimeout as error:
-        raise StoreUnavailable(_no_connection(pool)) from error
+        raise StoreUnavailable(_no_connection(pool, patience_s)) from error
     except TooManyRequests as error:
         raise StoreUnavailable(
             f"{pool.max_waiting} requests wait for a database connection already, and {_held(pool)}"
@@ -193,6 +217,9 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
             f"The database connection failed: {_first_line(error)}. Nothing of this transaction was stored; "
             "it can be repeated once the database answers."
         ) from error
+    finally:
+        if budget is not None:
+            budget.spent_s += loop.time() - began
 
 
 @asynccontextmanager
@@ -210,6 +237,36 @@ async def reading(pool: Pool) -> AsyncGenerator[Connection, None]:
         finally:
             if not borrowed.closed:
                 await borrowed.set_autocommit(False)
+
+
+@asynccontextmanager
+async def _cancelled_after(borrowed: Connection, limit_s: float) -> AsyncGenerator[None]:
+    """Have the server cancel the statement that runs after `limit_s`, if one does.
+
+    Nobody else gets the connection before the server has been told: the next statement on it would be cancelled.
+    """
+    if math.isinf(limit_s):
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    telling: asyncio.Task[None] | None = None
+
+    async def tell() -> None:
+        # A server that cannot be told does not answer either: its connection is hung up on, and that says so.
+        with suppress(psycopg.Error):
+            await borrowed.cancel_safe(timeout=ANSWER_MARGIN_S)
+
+    def passed() -> None:
+        nonlocal telling
+        telling = loop.create_task(tell())
+
+    timer = loop.call_later(max(limit_s, 0.0), passed)
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if telling is not None:
+            await telling
 
 
 @contextmanager
@@ -251,8 +308,8 @@ def _hang_up(borrowed: Connection) -> None:
             line.shutdown(socket.SHUT_RDWR)
 
 
-def _no_connection(pool: Pool) -> str:
-    return f"No database connection came free within {pool.timeout:g} s: {_held(pool)}"
+def _no_connection(pool: Pool, waited_s: float) -> str:
+    return f"No database connection came free within {waited_s:.2g} s: {_held(pool)}"
 
 
 def _held(pool: Pool) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import json
+from typing import Any
 from urllib.parse import quote
 
 import psycopg
@@ -13,6 +14,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from functions.api import models
+from groundswell.adapters.postgres_reads import PostgresReads
+from groundswell.ports.time_budget import current_budget
 from tests.api_world import POSTS, World, fill, ids, in_world, post_id, problem
 
 
@@ -443,6 +446,32 @@ def test_an_export_streams_every_post_once_as_lines_or_as_a_table(url: str) -> N
         assert {row["text"] for row in rows if "HYPERLINK" in row["text"]} == {'\'=HYPERLINK("x")'}
         few = await world.client.get("/v1/export", params={"format": "csv", "limit": 3, "entity": "$BTC"})
         assert len(list(csv.DictReader(io.StringIO(few.text)))) == 3
+
+    in_world(url, scenario)
+
+
+def test_a_request_is_given_a_time_for_all_that_it_asks_and_an_export_one_for_each_chunk(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent_before: list[float] = []
+    read = PostgresReads.posts
+
+    async def slow(reads: PostgresReads, *arguments: Any) -> Any:
+        budget = current_budget()
+        assert budget is not None, "each request has one"
+        spent_before.append(budget.spent_s)
+        budget.spent_s += 1000
+        return await read(reads, *arguments)
+
+    monkeypatch.setattr("functions.api.routes.export.CHUNK_POSTS", 10)
+
+    async def scenario(world: World) -> None:
+        world.pool.request_limit_s = 1500
+        monkeypatch.setattr(PostgresReads, "posts", slow)
+        assert len((await world.client.get("/v1/export")).text.splitlines()) == POSTS
+        await world.client.get("/v1/export", params={"limit": 1})
+        assert len(spent_before) > POSTS / 10
+        assert all(spent < 1000 for spent in spent_before), "none of them pays for another"
 
     in_world(url, scenario)
 

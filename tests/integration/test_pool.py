@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from groundswell.adapters.postgres_address import DatabaseAddress
 from groundswell.adapters.postgres_pool import RECONNECT_GIVE_UP_S, Pool, connection, open_pool, reading
 from groundswell.errors import QueryTimeout, StoreUnavailable
+from groundswell.ports.time_budget import one_request, renew_budget
 
 
 class Proxy:
@@ -235,6 +236,66 @@ def test_a_long_statement_is_cancelled_by_the_server_and_named(database_url: str
         assert await one(pool) == 1
 
     behind_a_proxy(database_url, scenario)
+
+
+def test_a_request_that_has_waited_gets_what_is_left_and_its_connection_goes_on(database_url: str) -> None:
+    async def run() -> None:
+        pool = await open_pool(database_url, size=1, wait_s=5, statement_timeout_s=3600, application_name="test")
+        try:
+            async with connection(pool) as conn:
+                before = conn.info.backend_pid
+            with one_request() as request:
+                request.spent_s = pool.request_limit_s - 0.2
+                with pytest.raises(QueryTimeout):
+                    async with connection(pool) as conn:
+                        await conn.execute("SELECT pg_sleep(3000)")
+                with pytest.raises(QueryTimeout, match="may take in all"):
+                    await one(pool)
+                renew_budget()
+                assert await one(pool) == 1
+            async with connection(pool) as again:
+                assert again.info.backend_pid == before, "what was cancelled is the statement, not the connection"
+        finally:
+            await pool.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
+def test_what_a_request_asks_one_after_the_other_and_waits_for_adds_up(database_url: str) -> None:
+    async def scenario(pool: Pool, proxy: Proxy) -> None:
+        with one_request() as request:
+            async with connection(pool), connection(pool):
+                with pytest.raises(StoreUnavailable, match="all 2 are in use"):
+                    await one(pool)
+            assert request.spent_s >= pool.request_limit_s, "of the two that it held, and of the wait"
+        with one_request():
+            assert await one(pool) == 1
+
+    behind_a_proxy(database_url, scenario)
+
+
+def test_a_silent_server_is_given_up_when_the_time_of_the_request_is_over(database_url: str) -> None:
+    async def run() -> None:
+        folder = parse_qs(urlsplit(database_url).query)["host"][0]
+        proxy = Proxy(f"{folder}/.s.PGSQL.5432")
+        with tempfile.TemporaryDirectory(prefix="proxy-") as own:
+            async with proxy.listening(own):
+                address = make_conninfo(
+                    host=own, port=5432, user="postgres", dbname=urlsplit(database_url).path.strip("/")
+                )
+                pool = await open_pool(address, size=1, wait_s=5, statement_timeout_s=3600, application_name="test")
+                try:
+                    with one_request() as request:
+                        request.spent_s = pool.request_limit_s - 0.2
+                        with pytest.raises(StoreUnavailable):
+                            async with connection(pool) as conn:
+                                proxy.freeze()
+                                await conn.execute("SELECT 1")
+                finally:
+                    proxy.thaw()
+                    await pool.close()
+
+    asyncio.run(asyncio.wait_for(run(), 60))
 
 
 def test_a_pool_that_is_all_taken_says_so_and_serves_again(database_url: str) -> None:

@@ -17,6 +17,7 @@ from functions.api.services import Given
 from groundswell.core.frames import post_json
 from groundswell.ports.reading import ReadStore
 from groundswell.ports.storing import StoredPost
+from groundswell.ports.time_budget import renew_budget
 from groundswell.ports.vectors import SearchFilters
 
 router = APIRouter(tags=["posts"])
@@ -89,6 +90,7 @@ async def _stream(
         if len(posts) < CHUNK_POSTS or sent >= limit:
             return
         after = posts[-1].post.event_time, posts[-1].pk
+        renew_budget()
         posts = await reads.posts(filters, min(CHUNK_POSTS, limit - sent), after)
 
 
