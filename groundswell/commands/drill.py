@@ -97,8 +97,9 @@ def _run_side_by_side(drills: Sequence[Drill], console: Console, at_once: int, f
     from groundswell.drills.harness.side_by_side import run_side_by_side
 
     console.print(f"{len(drills)} drills, {at_once} at once. Each says what it found when it is done.")
-    names = [drill.name for drill in drills]
-    return asyncio.run(run_side_by_side(names, flags=flags, at_once=at_once, done=lambda found: _show(found, console)))
+    names = [drill.name for drill in sorted(drills, key=lambda drill: -drill.short_s)]
+    found = asyncio.run(run_side_by_side(names, flags=flags, at_once=at_once, done=lambda found: _show(found, console)))
+    return sorted(found, key=lambda verdict: [drill.name for drill in drills].index(verdict.drill))
 
 
 def _show(verdict: Verdict, console: Console) -> None:

@@ -17,6 +17,8 @@ AGE_S = 40 * DAY_S
 MOVER_POINTS = tuple(point for point in CrashPoint if point.service == "mover")
 SETTLING = frozenset({CrashPoint.MOVER_BEFORE_SETTLE, CrashPoint.MOVER_AFTER_SETTLE})
 DEATH_LIMIT_S = 60.0
+MOVE_TO_DEATH = ("move", "--within", "50")
+"""Long enough to get to any point on a busy machine; a point that is not reached ends it all the same."""
 DAMAGED = 70
 """What `archive verify` exits with where a file is not what was written."""
 
@@ -40,7 +42,7 @@ async def _die_at(rig: Rig, point: CrashPoint) -> None:
         await rig.until(lambda: _withdrawn(rig), "a post that is archived was deleted")
     else:
         await rig.until(lambda: _due(rig), "there is something to move")
-    code, said = await archive_command(rig, *MOVE, GROUNDSWELL_CRASH_POINT=point.value)
+    code, said = await archive_command(rig, *MOVE_TO_DEATH, GROUNDSWELL_CRASH_POINT=point.value)
     rig.check(f"a mover died at {point.value}", code == EXIT_CODE, f"exit code {code}", promised=f"{EXIT_CODE}")
     if code != EXIT_CODE:
         rig.say(said)
@@ -132,4 +134,5 @@ DRILL = Drill(
         environment={"GROUNDSWELL_ARCHIVE_EVERY_MINUTES": "1440"},
     ),
     course=course,
+    short_s=45,
 )

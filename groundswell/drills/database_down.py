@@ -50,4 +50,5 @@ DRILL = Drill(
     promises="the relay keeps or leaves unread what it cannot store; the API says what is missing, and never hangs",
     setup=Setup(posts_per_second=60, api={"GROUNDSWELL_DATABASE_STATEMENT_TIMEOUT_S": f"{STATEMENT_S}"}),
     course=course,
+    short_s=45,
 )

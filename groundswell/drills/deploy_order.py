@@ -69,4 +69,5 @@ DRILL = Drill(
     promises="services wait, bounded, and say for what; a newer schema keeps the previous release working",
     setup=Setup(migrated=False, starts=()),
     course=course,
+    short_s=45,
 )

@@ -72,4 +72,5 @@ DRILL = Drill(
     promises="the platform runs without, says so, and gives every post its vector once there is a model",
     setup=Setup(posts_per_second=60, vectors=True, environment={"GROUNDSWELL_EMBEDDING_CHAIN": "static:missing-model"}),
     course=course,
+    short_s=55,
 )

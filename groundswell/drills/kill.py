@@ -82,4 +82,5 @@ DRILL = Drill(
         relay={"GROUNDSWELL_BATCH_MAX_POSTS": "50", "GROUNDSWELL_DATABASE_POOL_WAIT_S": "0.3"},
     ),
     course=course,
+    short_s=45,
 )

@@ -55,4 +55,5 @@ DRILL = Drill(
     promises="memory, open files and the tables that are meant to stay small stay as they are",
     setup=Setup(posts_per_second=POSTS_PER_SECOND, relay={"GROUNDSWELL_BATCH_MAX_POSTS": "500"}),
     course=course,
+    short_s=50,
 )

@@ -101,4 +101,5 @@ DRILL = Drill(
     promises="each is told ConsumerTooSlow and sent away; memory is bounded; clients that read miss nothing",
     setup=Setup(posts_per_second=250),
     course=course,
+    short_s=45,
 )

@@ -82,4 +82,5 @@ DRILL = Drill(
     promises="search goes on by words and says so; what was missed is indexed when the engine is back",
     setup=Setup(posts_per_second=50, vectors=True),
     course=course,
+    short_s=40,
 )

@@ -17,6 +17,8 @@ from groundswell.drills.harness.verdict import Answers
 EVERY_S = 0.06
 UNDER_WAY = 8
 """Requests at once, so that one that hangs does not hide the rest."""
+KEPT_S = 2.0
+"""How long an idle connection is used again. A server may hang up on one after five seconds, just as it is asked."""
 HANG_S = 12.0
 """An answer that takes longer than the pool's wait and a statement's limit together is none."""
 PROBLEM = "application/problem+json"
@@ -55,7 +57,9 @@ class Prober:
     async def run(self) -> None:
         """Ask until cancelled."""
         places = asyncio.Semaphore(UNDER_WAY)
-        limits = httpx.Limits(max_connections=UNDER_WAY * 2, max_keepalive_connections=UNDER_WAY)
+        limits = httpx.Limits(
+            max_connections=UNDER_WAY * 2, max_keepalive_connections=UNDER_WAY, keepalive_expiry=KEPT_S
+        )
         async with (
             httpx.AsyncClient(base_url=self._url, timeout=HANG_S, limits=limits, trust_env=False) as client,
             asyncio.TaskGroup() as group,

@@ -274,10 +274,10 @@ class Rig:
         self.say("the world ends: waiting for the rest of it to be stored")
         await self.until(stored_to_the_end, "everything that happened is stored")
         await self.stop_probing()
-        for service in self.services:
-            if service.alive:
-                code = await service.stop()
-                self.check(f"{service.name} stops when it is told to", code == 0, f"exit code {code}", promised="0")
+        running = [service for service in self.services if service.alive]
+        codes = await asyncio.gather(*(service.stop() for service in running))
+        for service, code in zip(running, codes, strict=True):
+            self.check(f"{service.name} stops when it is told to", code == 0, f"exit code {code}", promised="0")
         archived = await archived_posts(self) if self.setup.archive else ()
         self.reconciliation = await reconcile(self.database_url, self.feed, archived)
 

@@ -27,6 +27,8 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     course: Course
     """Injects the fault and heals it, on a platform that is up as `setup` says."""
     setup: Setup = Setup()
+    short_s: float = 30
+    """About how long the short form takes. Side by side, the longest are begun first, so that none is left over."""
 
 
 async def run_drill(

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 
+from groundswell.drills.harness.services import program_environment
 from groundswell.drills.harness.verdict import Verdict
 
 LAST_LINES = 15
@@ -22,20 +25,23 @@ async def run_side_by_side(
     A drill that ends without a verdict has failed, and its last words are the reason.
     """
     places = asyncio.Semaphore(at_once)
+    with tempfile.TemporaryDirectory(prefix="groundswell-drills-") as folder:
+        environment = program_environment(Path(folder))
 
-    async def run(name: str) -> Verdict:
-        async with places:
-            verdict = await _verdict(name, flags)
-        done(verdict)
-        return verdict
+        async def run(name: str) -> Verdict:
+            async with places:
+                verdict = await _verdict(name, flags, environment)
+            done(verdict)
+            return verdict
 
-    return await asyncio.gather(*(run(name) for name in names))
+        return await asyncio.gather(*(run(name) for name in names))
 
 
-async def _verdict(name: str, flags: Sequence[str]) -> Verdict:
+async def _verdict(name: str, flags: Sequence[str], environment: Mapping[str, str]) -> Verdict:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "groundswell", "drill", name, "--json", *flags,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=environment,
     )  # fmt: skip
     try:
         out, said = await process.communicate()
