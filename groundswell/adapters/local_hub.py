@@ -37,7 +37,8 @@ GOODBYE_S = 2.0
 CLIENT_FRAMES_A_SECOND = 10.0
 CLIENT_FRAMES_BURST = 60.0
 MAX_REPLIES = 200
-FOLLOW_PAGE = 200
+FOLLOW_PAGE = 40
+"""An event may tell of hundreds of posts, and takes ten times its size while it is read."""
 
 
 class _Client:
