@@ -112,6 +112,19 @@ async def stored_cursor(url: str) -> int:
     return found[0][0] or 0 if found else 0
 
 
+async def begun(url: str, server: SealedServer) -> Micros:
+    """Wait until something is stored. Answers since when, at the latest, the feed has been watched.
+
+    A connection that ended before anything of it was stored promised nothing.
+    """
+
+    async def some() -> bool:
+        return await stored_cursor(url) > 0
+
+    await until(some, "the first frames are stored")
+    return server.spans[-1].started_at
+
+
 async def settle(url: str, server: SealedServer, relay: Relay) -> Micros:
     """Let the feed go on undisturbed for a moment, end it, and wait until its last frame is stored.
 
@@ -134,11 +147,18 @@ async def settle(url: str, server: SealedServer, relay: Relay) -> Micros:
     return ended
 
 
-async def unexplained(url: str, server: SealedServer, since: Micros, until: Micros) -> list[str]:
-    """Every post of [since, until) that is stored though it should not be, or is missing, and is in no gap.
+async def unexplained(
+    url: str, server: SealedServer, watched: Micros, until: Micros, *, since: Micros | None = None
+) -> list[str]:
+    """Every post of [watched, until) that is stored though it should not be, or is missing, and is in no gap.
 
     A gap that was backfilled explains nothing: all that was missed is said to have come.
+
+    Args:
+        watched: as `begun` answers.
+        since: what nothing can be stored from before; None: the first connection to `server`.
     """
+    since = min(span.started_at for span in server.spans) if since is None else since
     told = truth(server.world, since, until)
     touched: dict[str, list[Micros]] = {}
     gone: dict[str, list[Micros]] = {}
@@ -158,7 +178,8 @@ async def unexplained(url: str, server: SealedServer, since: Micros, until: Micr
     def in_a_gap(post_id: str) -> bool:
         author = post_id.split("/")[2]
         instants = [*touched.get(post_id, ()), *gone.get(author, ())]
-        return any(start <= instant <= end for instant in instants for start, end in gaps)
+        explained = [(0, watched), *gaps]
+        return any(start <= instant <= end for instant in instants for start, end in explained)
 
     return [
         f"{post_id}: {'missing' if post_id not in kept else f'stored as {kept[post_id]}'},"

@@ -280,6 +280,8 @@ class SealedConnection:
             if plain is not None:
                 said = sealed.parse_head(plain)
                 if said is not None and said.nonce == nonce and said.next is not None:
+                    for notice in said.keys:
+                        self._add_key(notice)
                     return said.head, said.next
 
     def _sequencer_from(self, first: int) -> Sequencer:
@@ -325,6 +327,9 @@ class SealedConnection:
         if notice is None:
             log.warning("%s announced a key in a form that is not known", self.endpoint)
             return
+        self._add_key(notice)
+
+    def _add_key(self, notice: sealed.KeyNotice) -> None:
         try:
             self._keys.add(notice)
         except SourceFailed:

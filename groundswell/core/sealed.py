@@ -62,6 +62,14 @@ class Sealed(msgspec.Struct, frozen=True, gc=False):
     sealed: bytes
 
 
+class KeyNotice(msgspec.Struct, frozen=True):
+    """A key of the feed's, itself sealed with the feed key."""
+
+    id: int
+    key: str
+    """base64 of nonce, sealed key and tag."""
+
+
 class Head(msgspec.Struct, frozen=True):
     """The answer to `hello` and `ping`: all that had happened when those arrived has been sent."""
 
@@ -71,14 +79,8 @@ class Head(msgspec.Struct, frozen=True):
     """The last sequence number that was sent on this connection, or would have been."""
     next: int | None = None
     """In the answer to `hello`: the first sequence number that will be sent."""
-
-
-class KeyNotice(msgspec.Struct, frozen=True):
-    """A key of the feed's, itself sealed with the feed key."""
-
-    id: int
-    key: str
-    """base64 of nonce, sealed key and tag."""
+    keys: tuple[KeyNotice, ...] = ()
+    """In the answer to `hello`: the keys that were announced before that number and after the session was given."""
 
 
 _HEAD = msgspec.json.Decoder(Head)
@@ -122,7 +124,7 @@ def parse_head(plain: bytes) -> Head | None:
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     fine = 0 <= said.head <= LAST_SEQUENCE and (said.next is None or 0 < said.next <= LAST_SEQUENCE)
-    return said if fine else None
+    return said if fine and all(map(_is_fine, said.keys)) else None
 
 
 def parse_key_notice(plain: bytes) -> KeyNotice | None:
@@ -131,7 +133,11 @@ def parse_key_notice(plain: bytes) -> KeyNotice | None:
         said = _KEY.decode(plain)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    return said if 0 <= said.id < 2**32 else None
+    return said if _is_fine(said) else None
+
+
+def _is_fine(notice: KeyNotice) -> bool:
+    return 0 <= notice.id < 2**32
 
 
 # ------------------------------------------------------------------ opened bytes

@@ -15,6 +15,7 @@ from groundswell.services.relay import Relay
 from groundswell.services.session import Missed
 from tests.integration.test_relay import wipe
 from tests.sealed_world import (
+    begun,
     rows,
     running_relay,
     sealed_server,
@@ -65,25 +66,14 @@ async def live_through(url: str, fault: Fault, *, can_replay: bool) -> Sequence[
     """A moment of calm, a second of the fault, a moment of calm; answers what nobody can explain."""
     async with sealed_server(can_replay=can_replay, rotate_every=150) as server:
         async with running_relay(url, sealed_source(server.url)) as relay:
-
-            async def more() -> bool:
-                return await stored_cursor(url) > 0
-
-            await until(more, "the first frames are stored")
+            watched = await begun(url, server)
             fault(server)
             await asyncio.sleep(1)  # how long the fault lasts
             ended = await settle(url, server, relay)
-        return await unexplained(url, server, server.spans[0].started_at, ended)
+        return await unexplained(url, server, watched, ended)
 
 
-BOTH_FEEDS = pytest.mark.parametrize(
-    "can_replay",
-    [
-        pytest.param(True, id="sends again"),
-        # Now and then a ping of the simulator's goes unanswered at the very end, and the last frames with it: by name.
-        pytest.param(False, id="cannot send again", marks=pytest.mark.drill),
-    ],
-)
+BOTH_FEEDS = pytest.mark.parametrize("can_replay", [True, False], ids=["sends again", "cannot send again"])
 
 
 @BOTH_FEEDS
@@ -130,12 +120,13 @@ def test_a_hole_while_catching_up_is_a_gap_of_its_own(database_url: str) -> None
     async def main() -> tuple[Sequence[str], Sequence[tuple[str, bool]]]:
         async with sealed_server() as server:
             async with running_relay(database_url, sealed_source(server.url)):
+                watched = await begun(database_url, server)
                 await fed(database_url, server, 50)
             await asyncio.sleep(1)  # the outage: two hundred frames
             server.forget_every = 40
             async with running_relay(database_url, sealed_source(server.url)) as relay:
                 ended = await settle(database_url, server, relay)
-            strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
+            strange = await unexplained(database_url, server, watched, ended)
         return strange, await rows(database_url, "SELECT cause, backfilled FROM gaps ORDER BY id")
 
     strange, gaps = asyncio.run(main())
@@ -152,12 +143,14 @@ def test_a_relay_that_was_stopped_goes_on_where_it_was_or_records_what_it_missed
         async with sealed_server(can_replay=can_replay, rotate_every=80) as server:
             server.faults.reorder(16)
             server.faults.duplicate(0.2)
-            for _ in range(4):
+            async with running_relay(database_url, sealed_source(server.url)):
+                watched = await begun(database_url, server)
+            for _ in range(3):
                 async with running_relay(database_url, sealed_source(server.url)):
                     await fed(database_url, server, 40)
             async with running_relay(database_url, sealed_source(server.url)) as relay:
                 ended = await settle(database_url, server, relay)
-            strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
+            strange = await unexplained(database_url, server, watched, ended)
             lasting = await rows(database_url, "SELECT 1 FROM gaps WHERE NOT backfilled AND closed_at IS NOT NULL")
             return strange, len(lasting)
 
@@ -174,13 +167,14 @@ def test_a_feed_that_was_started_anew_goes_on_at_greater_numbers_and_the_time_be
             first = await first_run.enter_async_context(sealed_server())
             ports = {"port": first.port, "door_port": int(first.url.rpartition(":")[2])}
             async with running_relay(database_url, sealed_source(first.url)) as relay:
+                watched = await begun(database_url, first)
                 await fed(database_url, first, 50)
                 began = first.spans[0].started_at
                 await first_run.aclose()
                 async with sealed_server(began_at=first.world.config.began_at, **ports) as second:
                     assert second.world.config == first.world.config
                     ended = await settle(database_url, second, relay)
-                    strange = await unexplained(database_url, second, began, ended)
+                    strange = await unexplained(database_url, second, watched, ended, since=began)
                     gaps = await rows(database_url, "SELECT backfilled FROM gaps WHERE cause = 'disconnect'")
         return strange, gaps
 
@@ -195,6 +189,7 @@ def test_numbers_that_go_back_are_read_on_with_a_gap(database_url: str) -> None:
     async def main() -> tuple[Sequence[str], str]:
         async with sealed_server() as server:
             async with running_relay(database_url, sealed_source(server.url)):
+                watched = await begun(database_url, server)
                 await fed(database_url, server, 50)
             server.renumber(-1_000_000_000)
             async with running_relay(database_url, sealed_source(server.url)) as relay:
@@ -214,7 +209,7 @@ def test_numbers_that_go_back_are_read_on_with_a_gap(database_url: str) -> None:
                     return before == total
 
                 await until(still, "the last posts are stored")
-            strange = await unexplained(database_url, server, server.spans[0].started_at, ended)
+            strange = await unexplained(database_url, server, watched, ended)
         return strange, relay.state.phase
 
     strange, phase = asyncio.run(main())
@@ -242,6 +237,8 @@ def test_no_plan_of_faults_loses_a_post_outside_a_gap(database_url: str) -> None
 
     async def live(plan: list[tuple[str, float]], *, can_replay: bool, stop_after: int) -> None:
         async with sealed_server(can_replay=can_replay, rotate_every=100, session_s=1.5) as server:
+            async with running_relay(database_url, sealed_source(server.url)):
+                watched = await begun(database_url, server)
             steps = list(enumerate(plan))
             while steps:
                 async with running_relay(database_url, sealed_source(server.url)):
@@ -253,7 +250,7 @@ def test_no_plan_of_faults_loses_a_post_outside_a_gap(database_url: str) -> None
                             break
             async with running_relay(database_url, sealed_source(server.url)) as relay:
                 ended = await settle(database_url, server, relay)
-            assert not await unexplained(database_url, server, server.spans[0].started_at, ended)
+            assert not await unexplained(database_url, server, watched, ended)
 
     @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(PLANS, st.booleans(), st.integers(0, 3))

@@ -55,6 +55,15 @@ class _Asked(msgspec.Struct):
 _ASKED = msgspec.json.Decoder(_Asked)
 
 
+class _Session(msgspec.Struct, frozen=True):
+    expires_at: float
+    newest_key: int
+    """The greatest id of the keys that were handed out with it."""
+
+
+_NO_SESSION = _Session(float("-inf"), 1)
+
+
 class _Reader(msgspec.Struct):
     """One reader's connection."""
 
@@ -108,7 +117,7 @@ class SealedServer(SimulatorServer):
         self._ciphers: dict[int, AESGCM] = {}
         self._notices: dict[int, dict[str, object]] = {}
         self._challenges: dict[str, str] = {}
-        self._sessions: dict[str, float] = {}
+        self._sessions: dict[str, _Session] = {}
         self._readers: dict[Link, _Reader] = {}
         self.forget_every: int | None = None
         """One in so many frames is lost for good, also once this is taken back: it has a number, and is never sent."""
@@ -186,11 +195,9 @@ class SealedServer(SimulatorServer):
         if question.wallet not in self._wallets:
             return 403, {"detail": "This wallet may not read."}
         token = secrets.token_urlsafe(24)
-        self._sessions[token] = self._clock.monotonic() + self._session_s
+        newest = self._announced(await self._now_entries())
+        self._sessions[token] = _Session(self._clock.monotonic() + self._session_s, newest)
         _bound(self._sessions, _MOST_OPEN)
-        newest = 1
-        if self._rotate_every is not None:
-            newest = self._key_id(await self._now_entries())
         return 200, {
             "token": token,
             "expires_in": self._session_s,
@@ -205,18 +212,19 @@ class SealedServer(SimulatorServer):
             return connection.respond(HTTPStatus(status), "The simulator was told to refuse.\n")
         if urlsplit(request.path).path != _STREAM_PATH:
             return connection.respond(HTTPStatus.NOT_FOUND, f"The stream is at {_STREAM_PATH}.\n")
-        if self._expiry(_token_of(request)) <= self._clock.monotonic():
+        if self._session(_token_of(request)).expires_at <= self._clock.monotonic():
             return connection.respond(HTTPStatus.UNAUTHORIZED, "There is no such session.\n")
         return None
 
-    def _expiry(self, token: str) -> float:
-        return self._sessions.get(token, float("-inf"))
+    def _session(self, token: str) -> _Session:
+        return self._sessions.get(token, _NO_SESSION)
 
     # ------------------------------------------------------------------ the stream
     async def _speak(self, link: Link) -> None:
         websocket = link.websocket
         assert websocket.request is not None, "admitted by its request"
-        reader = _Reader(self._expiry(_token_of(websocket.request)))
+        session = self._session(_token_of(websocket.request))
+        reader = _Reader(session.expires_at)
         try:
             asked = _ASKED.decode(await websocket.recv(decode=False))
         except msgspec.MsgspecError:
@@ -227,8 +235,10 @@ class SealedServer(SimulatorServer):
         position = await self._position(asked.from_, since)
         head = position if asked.from_ is None else await self._now_entries()
         self.spans.append(Span(link.number, asked.from_, since))
-        said = {"nonce": asked.nonce, "head": self._begins + head - 1, "next": self._begins + position}
-        await self._say_head(link, position, said)
+        # Keys may have changed since the session was given: what is said first is said in one that the reader has.
+        new = [self._notice(n) for n in range(session.newest_key + 1, self._announced(position) + 1)]
+        said = {"nonce": asked.nonce, "head": self._begins + head - 1, "next": self._begins + position, "keys": new}
+        await self._say_head(link, min(session.newest_key, self._key_id(max(position - 1, 0))), said)
         self._readers[link] = reader
         listening = asyncio.create_task(self._listen(websocket, reader))
         try:
@@ -248,7 +258,9 @@ class SealedServer(SimulatorServer):
                 # All that had happened when they arrived has been sent. What has happened since must not hold them up:
                 # on a slow machine something always has.
                 for nonce in pings:
-                    await self._say_head(link, position, {"nonce": nonce, "head": self._begins + position - 1})
+                    await self._say_head(
+                        link, self._key_id(max(position - 1, 0)), {"nonce": nonce, "head": self._begins + position - 1}
+                    )
                 if not sent:
                     await self._clock.sleep(TICK_S)
         finally:
@@ -265,7 +277,7 @@ class SealedServer(SimulatorServer):
                 elif asked.type == "resend":
                     reader.again = asked.ranges[:64]
                 elif asked.type == "renew":
-                    reader.expires_at = max(reader.expires_at, self._expiry(asked.token))
+                    reader.expires_at = max(reader.expires_at, self._session(asked.token).expires_at)
         except (ConnectionClosed, msgspec.MsgspecError):
             await websocket.close()
 
@@ -308,10 +320,10 @@ class SealedServer(SimulatorServer):
                 place += 1
             await self._pass_on(link, wires)
 
-    async def _say_head(self, link: Link, position: int, said: Mapping[str, object]) -> None:
+    async def _say_head(self, link: Link, key_id: int, said: Mapping[str, object]) -> None:
         self._nonces += 1
         nonce = b"head" + self._nonces.to_bytes(8)
-        await write(link, (self._seal(HEAD, self._key_id(max(position - 1, 0)), 0, nonce, msgspec.json.encode(said)),))
+        await write(link, (self._seal(HEAD, key_id, 0, nonce, msgspec.json.encode(said)),))
 
     # ------------------------------------------------------------------ numbers and keys
     async def _now_entries(self) -> int:
@@ -338,12 +350,14 @@ class SealedServer(SimulatorServer):
         every = self._rotate_every
         return 1 if every is None else 1 + max(place - KEY_LEAD_FRAMES, 0) // every
 
+    def _announced(self, place: int) -> int:
+        """The newest key that was announced before this place."""
+        return 1 if self._rotate_every is None else 1 + place // self._rotate_every
+
     def _sealed_notice(self, place: int) -> bytes:
-        assert self._rotate_every is not None
-        coming = 1 + (place + 1) // self._rotate_every
         if self.faults.silent_keys:
             return self._sealed(KEY, place, b"{}", nonce=b"none")
-        return self._sealed(KEY, place, msgspec.json.encode(self._notice(coming)))
+        return self._sealed(KEY, place, msgspec.json.encode(self._notice(self._announced(place + 1))))
 
     def _sealed(self, kind: int, place: int, content: bytes, *, nonce: bytes = b"even") -> bytes:
         """A frame with a number. Sent again it is the same, byte for byte: no nonce ever seals two contents."""
