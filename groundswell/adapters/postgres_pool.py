@@ -187,10 +187,17 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
             f"Narrow it, or raise {pool.variables}_STATEMENT_TIMEOUT_S."
         )
     patience_s = min(pool.timeout, left_s / 2)  # who waits longer has too little left for what it waited for
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"
+    cancelled_before = task.cancelling()
     try:
         pool.forget_who_gave_up()
         borrowed = await pool.getconn(patience_s)
         try:
+            if task.cancelling() > cancelled_before:
+                # The connection came in the very moment in which its taker was cancelled. On Python 3.11 the library's
+                # `wait_for` then answers with the connection alone, and whoever cancelled would wait for ever.
+                raise asyncio.CancelledError
             left_s -= loop.time() - began
             with _hung_up_after(borrowed, min(pool.answer_limit_s, max(left_s, 0.0) + ANSWER_MARGIN_S)):
                 limit_s = left_s if left_s < pool.statement_timeout_s - SOON_S else math.inf

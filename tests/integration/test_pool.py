@@ -308,6 +308,29 @@ def test_a_pool_that_is_all_taken_says_so_and_serves_again(database_url: str) ->
     behind_a_proxy(database_url, scenario)
 
 
+def test_a_caller_that_is_cancelled_while_a_connection_reaches_it_ends(database_url: str) -> None:
+    async def main() -> None:
+        pool = await open_pool(database_url, size=1, wait_s=30, statement_timeout_s=10, application_name="test")
+
+        async def hold() -> None:
+            async with connection(pool):
+                await asyncio.Event().wait()
+
+        for turns in range(30):  # of the loop, between the connection's return and the cancellation
+            async with connection(pool):
+                waiting = asyncio.create_task(hold())
+                while not pool.get_stats()["requests_waiting"]:  # noqa: ASYNC110 -- the pool has no such event
+                    await asyncio.sleep(0)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            done, _ = await asyncio.wait({waiting}, timeout=20)
+            assert done, f"cancelled {turns} turns after the connection was given back, it goes on"
+        await pool.close()
+
+    asyncio.run(main())
+
+
 def test_a_broken_transaction_leaves_nothing_and_its_connection_is_not_used_again(database_url: str) -> None:
     async def scenario(pool: Pool, proxy: Proxy) -> None:
         with pytest.raises(psycopg.errors.UndefinedTable):
