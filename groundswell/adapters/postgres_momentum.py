@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ from groundswell.core.deltas import minute_of
 from groundswell.core.frames import alert_json, momentum_json, stage_json
 from groundswell.core.habit import WIDTH, Watched
 from groundswell.core.instants import to_datetime
+from groundswell.core.learning import HOUR, too_late_for
 from groundswell.core.momentum import (
     BUCKETS,
     DAY_HOURS,
@@ -42,7 +43,6 @@ ROWS_PER_EVENT = 30
 """Keeps a `momentum.update` frame under the 32 KB that API Gateway carries."""
 HABITS_KEPT_HOURS = 90 * 24
 """Three half-lives of the slowest memory of a habit."""
-HOUR: Micros = 60 * MICROS_PER_MINUTE
 
 
 class PostgresMomentum:
@@ -140,21 +140,32 @@ class PostgresMomentum:
             row = await _fetchone(conn, "first_hour", {})
         return None if row is None else row[0]
 
-    async def hour_counts(self, hour: int, limit: int, without: Collection[str] = ()) -> HourCounts:
+    async def spoken(self, hour: int, first: int, last: int, limit: int) -> tuple[Sequence[str], Sequence[int]]:
+        span = {"start": to_datetime(first * MICROS_PER_MINUTE), "as_of": to_datetime(last * MICROS_PER_MINUTE)}
+        values = {**span, "too_late": too_late_for(hour), "limit": limit}
+        async with connection(self._pool) as conn:
+            names, voices = await _columns_of(conn, "spoken", values, 2)
+        return names, voices
+
+    async def hour_counts(self, hour: int, entities: Sequence[str]) -> HourCounts:
         last = ((hour + 1) * 60 - 1) * MICROS_PER_MINUTE
         span = {"as_of": to_datetime(last), "start": to_datetime(_first(last))}
+        values = {**span, "too_late": too_late_for(hour), "entity": list(entities)}
         async with connection(self._pool) as conn:
-            cur = await conn.execute(SQL["entities_of_hours"], {**span, "limit": limit})
-            entities = [row[0] for row in await cur.fetchall()]
-            asked = [(place, entity) for place, entity in enumerate(entities) if entity not in without]
-            values = {**span, "entity": [entity for _, entity in asked]}
-            buckets = await _fetchone(conn, "buckets_of_entities", values)
             coverage = await (await conn.execute(SQL["coverage_of_minutes"], span)).fetchall()
-        by_bucket = exposures_by_bucket(_exposures(coverage, HISTORY_MINUTES))
-        shape = (len(asked), BUCKETS)
-        voices = np.zeros((len(entities), BUCKETS))
-        voices[[place for place, _ in asked]] = summed(_by_source(buckets, 4, shape), by_bucket, shape)
-        return HourCounts(hour, entities, voices, greatest(by_bucket, BUCKETS))
+            buckets = await _columns_of(conn, "voices_of_entities", values, 4)
+        by_bucket, shape = exposures_by_bucket(_exposures(coverage, HISTORY_MINUTES)), (len(entities), BUCKETS)
+        by_source = _by_source(buckets, 3, shape)
+        heard = np.zeros(len(entities))
+        for counts in by_source.values():
+            heard += counts.sum(1)
+        spoken = np.flatnonzero(heard)
+        voices = summed(by_source, by_bucket, shape)[spoken]
+        return HourCounts(hour, [entities[i] for i in spoken.tolist()], voices, greatest(by_bucket, BUCKETS))
+
+    async def learnt_up_to(self, hour: int) -> Sequence[str]:
+        async with connection(self._pool) as conn:
+            return [row[0] for row in await (await conn.execute(SQL["learnt_up_to"], {"hour": hour})).fetchall()]
 
     async def watched(self) -> tuple[int, Watched] | None:
         async with connection(self._pool) as conn:
@@ -172,12 +183,14 @@ class PostgresMomentum:
         numbers = np.frombuffer(b"".join(row[2] for row in known), "<f4").reshape(len(known), WIDTH)
         return StoredHabits([row[0] for row in known], [row[1] for row in known], numbers.copy())
 
-    async def save_habits(self, habits: StoredHabits, hour: int, watched: Watched) -> None:
+    async def save_habits(self, habits: StoredHabits) -> None:
         numbers = [row.tobytes() for row in np.ascontiguousarray(habits.rows, "<f4")]
         values = {"entity": list(habits.entities), "hours": list(habits.hours), "numbers": numbers}
         async with connection(self._pool) as conn:
-            if numbers:
-                await conn.execute(SQL["save_habits"], values)
+            await conn.execute(SQL["save_habits"], values)
+
+    async def save_watched(self, hour: int, watched: Watched) -> None:
+        async with connection(self._pool) as conn:
             row = np.ascontiguousarray(watched.row, "<f8").tobytes()
             kinds = msgspec.json.encode(watched.kinds).decode()
             await conn.execute(SQL["save_watched"], {"hour": hour, "numbers": row, "kinds": kinds})
@@ -303,10 +316,10 @@ async def _columns_of(conn: Connection, name: str, values: Mapping[str, object],
     return [()] * width if row is None or row[0] is None else row
 
 
-def _by_source(counted: tuple[Any, ...] | None, column: int, shape: tuple[int, int]) -> Mapping[str, Floats]:
+def _by_source(counted: Sequence[Any] | None, column: int, shape: tuple[int, int]) -> Mapping[str, Floats]:
     """Counts laid out by source, entity and place, none below zero."""
     found: dict[str, Floats] = {}
-    if counted is None or counted[0] is None:
+    if counted is None or counted[0] is None or not len(counted[0]):
         return found
     entity, source, place, values = (np.asarray(counted[n]) for n in (0, 1, 2, column))
     for name in np.unique(source):

@@ -62,7 +62,7 @@ class PostgresStore:
             gone = await _delete(cur, batch)
             removed.extend(counted for _, counted in gone)
 
-            await apply_counts(cur, batch.source, count_deltas(added, removed))
+            await apply_counts(cur, batch.source, count_deltas(added, removed), batch.covered_until)
             await _cover(cur, batch, covered_until)
             await cur.execute(
                 SQL["advance_cursor"],
@@ -215,21 +215,20 @@ def _last_by_author(deletes: Iterable[Deleted]) -> dict[str, Deleted]:
     return last
 
 
-async def apply_counts(cur: Cursor, source: str, deltas: CountDeltas) -> None:
-    """Add to and subtract from the counts of one source, within the caller's transaction."""
+async def apply_counts(cur: Cursor, source: str, deltas: CountDeltas, known_at: Micros | None = None) -> None:
+    """Add to and subtract from the counts of one source, within the caller's transaction.
+
+    `known_at`: how far in its source's own time the change comes; None: as far as the source is stored.
+    """
     # Sorted, so that two writers always take row locks in the same order.
     more = sorted((key, n) for key, n in deltas.mentions.items() if n > 0)
     less = sorted((key, -n) for key, n in deltas.mentions.items() if n < 0)
     if more:
-        await cur.execute(SQL["add_mentions"], _mention_columns(source, more))
+        await cur.execute(SQL["add_mentions"], {**_mention_columns(source, more), "known_at": known_at})
     if less:
-        columns = _mention_columns(source, less)
+        columns = {**_mention_columns(source, less), "known_at": known_at}
         for name in ("subtract_from_authors", "drop_spent_authors", "drop_spent_counts"):
             await cur.execute(SQL[name], columns)
-    if more or less:
-        changed = sorted({(entity, minute) for entity, minute, _ in deltas.mentions})
-        columns = {"source": source, "entity": [entity for entity, _ in changed], "minute": [at for _, at in changed]}
-        await cur.execute(SQL["note_late"], columns)
     if deltas.posts:
         totals = sorted(deltas.posts.items())
         await cur.execute(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -41,11 +41,12 @@ class ReadPosition(msgspec.Struct, frozen=True):
 
 
 class HourCounts(msgspec.Struct, frozen=True):
-    """What the entities that were mentioned in the seven hours up to the end of `hour` had in them."""
+    """What entities had in the seven hours up to the end of `hour`, as it stood when that was settled."""
 
     hour: int
     """Hours since the epoch."""
     entities: Sequence[str]
+    """Those of the entities asked for that were spoken of."""
     voices: npt.NDArray[np.floating]
     """Shape (entities, BUCKETS): mentions in each bucket, each author at most once a minute."""
     exposure: npt.NDArray[np.floating]
@@ -148,9 +149,14 @@ class MomentumStore(Protocol):
         """The first hour of the epoch of which anything was watched; None before there is one."""
         ...
 
-    async def hour_counts(self, hour: int, limit: int, without: Collection[str] = ()) -> HourCounts:
-        """The most mentioned entities; the voices of those `without` are left at zero, for who has them already."""
+    async def spoken(self, hour: int, first: int, last: int, limit: int) -> tuple[Sequence[str], Sequence[int]]:
+        """Entities and their voices in the minutes from `first` to `last`, the most spoken of first, names break ties.
+
+        As it stood when the hour of the epoch `hour` was settled: see `groundswell.core.learning`.
+        """
         ...
+
+    async def hour_counts(self, hour: int, entities: Sequence[str]) -> HourCounts: ...
 
     async def watched(self) -> tuple[int, Watched] | None:
         """Up to which hour habits are folded, and what they are divided by. None where none are stored."""
@@ -158,8 +164,14 @@ class MomentumStore(Protocol):
 
     async def habits(self, entities: Sequence[str]) -> StoredHabits: ...
 
-    async def save_habits(self, habits: StoredHabits, hour: int, watched: Watched) -> None:
-        """Store what one more hour made of habits, and that they are folded up to `hour`: in one transaction."""
+    async def learnt_up_to(self, hour: int) -> Sequence[str]:
+        """Entities whose habits are folded up to this hour of the epoch, or further."""
+        ...
+
+    async def save_habits(self, habits: StoredHabits) -> None: ...
+
+    async def save_watched(self, hour: int, watched: Watched) -> None:
+        """Store that all habits are folded up to `hour`, and what they are divided by."""
         ...
 
 

@@ -6,29 +6,30 @@ are missing they are made anew from the counts by the minute, as far back as tho
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import numpy as np
 
-from groundswell.core.habit import Floats, Watched, age, fold_hour, no_habits, taught
-from groundswell.core.momentum import GRID
+from groundswell.core.habit import Floats, Watched, age, no_habits
 from groundswell.core.priors import Priors, priors_of
-from groundswell.ports.momentum import HourCounts, MomentumStore, StoredHabits
-from groundswell.services.recent_counts import Recent
+from groundswell.ports.momentum import MomentumStore, StoredHabits
+from groundswell.services.lessons import Lesson, kinds_of
 
-MAX_ENTITIES = 50_000
-"""Entities that an hour is learnt of: the most mentioned of the seven hours up to its end."""
 MAX_REMEMBERED = 100_000
 """Entities whose habits are in memory. Beyond it all are forgotten but those that are asked for: the store has them."""
 MAX_HOURS = 14 * 24
 """How far back habits are made anew. What is older is not missed: hours count half after one to four weeks."""
+SAVED_AT_ONCE = 2_500
 
 
 class HabitKeeper:
     """Habits of the entities that are active, in memory; of all others, in the store.
 
     What it remembers is bounded by `MAX_REMEMBERED`, and by what is asked for at once.
+
+    An hour is learnt in steps, from when it is settled until it is needed (`core.learning`), and held in memory. Only
+    once it is needed is it stored, in steps again: whoever starts in between learns what is not stored again, and comes
+    to the same.
     """
 
     def __init__(self, store: MomentumStore) -> None:
@@ -37,6 +38,9 @@ class HabitKeeper:
         self._rows = no_habits(1)
         """Row 0 is nobody's: what was never seen."""
         self._hour: int | None = None
+        self._lesson: Lesson | None = None
+        self._unsaved: list[str] | None = None
+        """Entities whose habits are not stored as they are now. None: all is stored, and up to which hour."""
         self.watched = Watched.nothing()
 
     @property
@@ -45,47 +49,53 @@ class HabitKeeper:
         assert self._hour is not None, "catch_up comes first"
         return self._hour
 
-    async def catch_up(self, hour: int, recent: Recent | None = None) -> None:
-        """Learn every full hour before `hour`. Each is stored on its own: what is interrupted goes on where it was.
-
-        `recent`: counts that are at hand; where they end with the hour that is learnt they need not be read.
+    async def catch_up(self, hour: int) -> None:
+        """Have learnt every full hour before `hour`: at once, what was not learnt in steps before.
 
         Raises:
-            StoreUnavailable: the hours learnt until then are kept.
+            StoreUnavailable: what was learnt until then is kept.
         """
         if self._hour is None:
             await self._remember(hour)
         while self.hour < hour:
-            counts = await self._counts(recent)
-            habits = await self.of(counts.entities)
-            learnt, watched = await asyncio.to_thread(self._learn, counts, habits)
-            after = self.hour + 1
-            rows = StoredHabits(counts.entities, [after] * len(counts.entities), learnt)
-            await self._store.save_habits(rows, after, watched)
-            self._places = {}
-            self._rows = no_habits(1)
-            self._hold(counts.entities, learnt)
-            self._hour, self.watched = after, watched
+            await self._save_all()
+            lesson = self._lesson = self._lesson or Lesson(self._store, self.hour, self.watched)
+            while lesson.watched is None:
+                await lesson.step()
+            self._lesson = None
+            self._places, self._rows = {}, no_habits(1)
+            self._hold(lesson.entities, lesson.rows)
+            self._hour, self.watched, self._unsaved = self.hour + 1, lesson.watched, lesson.entities
 
-    async def _counts(self, recent: Recent | None) -> HourCounts:
-        if recent is None or recent.last + 1 != (self.hour + 1) * 60:
-            return await self._store.hour_counts(self.hour, MAX_ENTITIES)
-        held = {entity: place for place, entity in enumerate(recent.entities)}
-        counts = await self._store.hour_counts(self.hour, MAX_ENTITIES, held.keys())
-        places = [(n, held[entity]) for n, entity in enumerate(counts.entities) if entity in held]
-        counts.voices[[n for n, _ in places]] = recent.voices[[place for _, place in places]]
-        return counts
+    async def go_on(self, settled: int) -> None:
+        """Take one step of what can be done ahead: store what was learnt, or learn what is `settled`, before that hour.
 
-    def _learn(self, counts: HourCounts, habits: Floats) -> tuple[Floats, Watched]:
-        priors = self.priors(counts.entities)
-        learnt, watched = fold_hour(
-            GRID, habits, self.watched, counts.voices, counts.exposure, hour=self.hour, priors=priors
-        )
-        return learnt, taught(GRID, learnt, watched, _kinds(counts.entities)) if counts.entities else watched
+        Raises:
+            StoreUnavailable: the step is taken again the next time.
+        """
+        if self._unsaved is not None:
+            await self._save()
+        elif self.hour < settled:
+            self._lesson = self._lesson or Lesson(self._store, self.hour, self.watched)
+            await self._lesson.step()
+
+    async def _save_all(self) -> None:
+        while self._unsaved is not None:
+            await self._save()
+
+    async def _save(self) -> None:
+        assert self._unsaved is not None
+        some, rest = self._unsaved[:SAVED_AT_ONCE], self._unsaved[SAVED_AT_ONCE:]
+        rows = self._rows[[self._places[entity] for entity in some]]
+        await self._store.save_habits(StoredHabits(some, [self.hour] * len(some), rows))
+        self._unsaved = rest
+        if not rest:
+            await self._store.save_watched(self.hour, self.watched)
+            self._unsaved = None
 
     def priors(self, entities: Sequence[str]) -> Priors:
         """What is expected of these before they have a history."""
-        return priors_of(_kinds(entities), self.watched.kinds)
+        return priors_of(kinds_of(entities), self.watched.kinds)
 
     async def as_they_are(self, hour: int) -> None:
         """Take the habits that are stored, as far as they go, and learn nothing: for looking back.
@@ -108,6 +118,7 @@ class HabitKeeper:
         places = np.fromiter((self._places[entity] for entity in entities), np.int64, len(entities))
         found = self._rows[places]
         if len(self._places) > MAX_REMEMBERED:
+            await self._save_all()
             self._places, self._rows = dict.fromkeys(entities, 0), no_habits(1)
             seen = places > 0
             self._hold([entity for entity, known in zip(entities, seen, strict=True) if known], found[seen])
@@ -125,8 +136,4 @@ class HabitKeeper:
             self._hour = max(self._hour, hour - MAX_HOURS)
             return
         first = await self._store.first_hour()
-        self._hour = hour if first is None else min(hour, max(first, hour - MAX_HOURS))
-
-
-def _kinds(entities: Sequence[str]) -> list[str]:
-    return [entity.partition(":")[0] for entity in entities]
+        self._hour = hour if first is None else max(first, hour - MAX_HOURS)

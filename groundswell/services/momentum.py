@@ -15,6 +15,7 @@ import numpy as np
 
 from groundswell.core.detector import MIN_AUTHORS, Look, originality
 from groundswell.core.instants import rfc3339
+from groundswell.core.learning import expected_from, settled_before, watched_by_all
 from groundswell.core.momentum import WINDOW_MINUTES, Floats, Momentum, assess, glance
 from groundswell.core.near_duplicates import repeated_share
 from groundswell.core.news import TOLD
@@ -43,7 +44,6 @@ COARSE_MINUTES = 5
 MAX_COARSE = 144
 MAX_POSTS_COMPARED = 200
 """Posts of a surge that are compared with one another."""
-HOUR = 60 * MICROS_PER_MINUTE
 
 
 class MomentumTicker:
@@ -77,6 +77,8 @@ class MomentumTicker:
         self._published: dict[str, MomentumRow] = {}
         self._as_of: Micros | None = None
         self._judged: Micros | None = None
+        self._watched: Micros | None = None
+        """Up to where every source had been watched when it looked last."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Tick until `stop`. A store that is away is waited for: momentum is derived, so nothing is lost meanwhile."""
@@ -112,6 +114,9 @@ class MomentumTicker:
         if not instants:
             events += await self._look(as_of, judge=False, publish=True)
         self._as_of = as_of
+        if self._watched is not None:
+            # The next hour is learnt a little at a time, so that no look has to wait for it.
+            await self._habits.go_on(settled_before(self._watched))
         return events
 
     def status(self) -> tuple[str, dict[str, object]]:
@@ -140,8 +145,8 @@ class MomentumTicker:
         before = self._stages or {}
         # A whole minute is seen up to its end: the minute that begins there does not count yet.
         recent = await self._recent.read((as_of - 1 if judge else as_of) // MICROS_PER_MINUTE, self._published.keys())
-        # An hour is learnt once it is over, not while its last minute goes on.
-        await self._habits.catch_up(as_of // HOUR, recent)
+        watched = watched_by_all(recent.stored, as_of)
+        await self._habits.catch_up(expected_from(watched))
         habits = await self._habits.of(recent.entities)
         priors = self._habits.priors(recent.entities)
         seen = await asyncio.to_thread(self._glance, recent, habits, priors)
@@ -169,6 +174,7 @@ class MomentumTicker:
             self._published.pop(entity, None)
         self._published.update((row.entity, row) for row in changed)
         await self._broadcaster.publish(events)
+        self._watched = watched
         return events
 
     def _glance(self, recent: Recent, habits: Floats, priors: Priors) -> Look:

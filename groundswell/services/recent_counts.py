@@ -36,6 +36,8 @@ class Recent(msgspec.Struct, frozen=True):
     """Shape (n, BUCKETS)."""
     exposure: Floats
     """Shape (BUCKETS,)."""
+    stored: Mapping[str, Micros]
+    """By source, the instant of event time that it is stored up to."""
     coverage: Mapping[str, Floats]
     """By source: the watched part of each minute of the last `DAY_HOURS` hours of the clock, 0 to 1."""
 
@@ -107,7 +109,7 @@ class RecentCounts:
         self._position = position
         by_bucket = exposures_by_bucket({name: minutes[: _minutes(last)] for name, minutes in coverage.items()})
         voices = summed(window.buckets(window.positions(wanted), voices=True), by_bucket, (len(wanted), BUCKETS))
-        return Recent(last, wanted, voices, greatest(by_bucket, BUCKETS), coverage)
+        return Recent(last, wanted, voices, greatest(by_bucket, BUCKETS), position.until, coverage)
 
     def _goes_on(self, window: CountWindow, position: ReadPosition, last: int) -> bool:
         return (
@@ -117,7 +119,7 @@ class RecentCounts:
         )
 
     async def _go_on(self, window: CountWindow, last: int) -> None:
-        # What changes in older minutes is noted: see note_late in store.sql.
+        # What changes in older minutes is noted: see add_mentions in store.sql.
         stored = {
             source: min(until // MICROS_PER_MINUTE, window.last + 1) for source, until in self._position.until.items()
         }

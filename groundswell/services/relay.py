@@ -19,6 +19,7 @@ from groundswell.core.coverage import CoverageTracker, Resumed
 from groundswell.core.cursor import advance_cursor
 from groundswell.core.instants import rfc3339
 from groundswell.core.jetstream import clamp_event_time
+from groundswell.core.learning import quarter_of
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
@@ -229,6 +230,8 @@ class Relay:
                     latest = self._tracker.covered_until or self._covered_until
                     self.state.last_frame_at = now = self._store_now()
                     decoded = clamp_event_time(decode(event.raw), now, latest)
+                    if latest is not None and quarter_of(decoded.event_time or latest) > quarter_of(latest):
+                        await self._flush()  # no batch goes from one quarter of an hour into the next
                     if decoded.event_time is not None:
                         self._resumed(self._tracker.frame(decoded.event_time))
                     full = add(decoded, started)
@@ -237,6 +240,8 @@ class Relay:
                     if full:
                         await self._flush()
                 elif isinstance(event, Idle):
+                    if self._batcher.frames:
+                        await self._flush()
                     self._resumed(self._tracker.idle(event.seconds))
                     await self._flush()
                 elif isinstance(event, Connected):

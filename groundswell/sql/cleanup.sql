@@ -17,9 +17,13 @@ DELETE FROM momentum WHERE entity IN (
 )
 
 -- name: late_counts
--- Notes of changed counts that every tick has read by now.
+-- Notes of changed counts that every tick has read by now. Those that came too late for an hour that is still to be
+-- learnt are needed until it is; where nothing learns any more, for a day.
 DELETE FROM late_counts WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM late_counts WHERE noted_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    SELECT ctid FROM late_counts
+    WHERE noted_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+      AND (quarter IS NULL OR quarter < (SELECT (min(hour) + 1) * 4 + 1 FROM watched)
+           OR noted_at < clock_timestamp() - interval '1 day')
     LIMIT %(limit)s
 ))
 

@@ -106,11 +106,50 @@ CROSS JOIN LATERAL (
     OFFSET 0
 ) AS c
 
--- name: entities_of_hours
--- Everything that was mentioned in a stretch, the most mentioned first.
-SELECT entity FROM minute_counts
-WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
-GROUP BY entity ORDER BY sum(mentions) DESC, entity LIMIT %(limit)s
+-- name: spoken
+-- The voices of everything that was spoken of in a stretch, as it stood before the quarter of an hour `too_late`: what
+-- is counted now, less what came since. The most spoken of first.
+SELECT array_agg(entity), array_agg(voices)
+FROM (
+    SELECT entity, sum(voices)::integer AS voices
+    FROM (
+        SELECT entity, authors AS voices FROM minute_counts
+        WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
+        UNION ALL
+        SELECT entity, -voices FROM late_counts
+        WHERE quarter >= %(too_late)s AND minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
+    ) AS told
+    GROUP BY entity HAVING sum(voices) > 0
+    ORDER BY 2 DESC, 1 LIMIT %(limit)s
+) AS found
+
+-- name: voices_of_entities
+-- The same of these entities, in buckets of five minutes from `start` on; each by its own index range.
+WITH asked AS (
+    SELECT entity, position::integer - 1 AS position
+    FROM unnest(%(entity)b::text[]) WITH ORDINALITY AS e (entity, position)
+), late AS MATERIALIZED (
+    SELECT a.position, l.source, l.minute, -l.voices AS voices
+    FROM late_counts l JOIN asked a USING (entity)
+    WHERE l.quarter >= %(too_late)s AND l.minute >= %(start)s::timestamptz AND l.minute <= %(as_of)s::timestamptz
+)
+SELECT array_agg(position), array_agg(source), array_agg(bucket), array_agg(voices)
+FROM (
+    SELECT position, source, (extract(epoch FROM minute - %(start)s::timestamptz)::integer / 300) AS bucket,
+           sum(voices)::integer AS voices
+    FROM (
+        SELECT a.position, c.source, c.minute, c.voices
+        FROM asked a CROSS JOIN LATERAL (
+            SELECT m.source, m.minute, m.authors AS voices FROM minute_counts m
+            WHERE m.entity = a.entity
+              AND m.minute >= %(start)s::timestamptz AND m.minute <= %(as_of)s::timestamptz
+            OFFSET 0
+        ) AS c
+        UNION ALL
+        SELECT position, source, minute, voices FROM late
+    ) AS told
+    GROUP BY 1, 2, 3
+) AS found
 
 -- name: prints_of_entities
 -- Fingerprints of the latest posts that name each of these, in the same order however they arrived. One walk over the
@@ -128,6 +167,10 @@ SELECT hour, numbers, kinds FROM watched
 
 -- name: habits
 SELECT entity, hour, numbers FROM habits WHERE entity = ANY(%(entity)b::text[])
+
+-- name: learnt_up_to
+-- Whom the hour before was learnt of.
+SELECT entity FROM habits WHERE hour >= %(hour)s
 
 -- name: save_habits
 INSERT INTO habits (entity, hour, numbers)

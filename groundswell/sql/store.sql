@@ -114,7 +114,9 @@ WITH incoming AS (
 SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
 
 -- name: add_mentions
--- xmax = 0 tells a fresh row from an updated one: that is how distinct authors are counted without a second look.
+-- xmax = 0 tells a fresh row from an updated one: that is how distinct authors are counted without a second look. What
+-- changes in minutes that are over is noted, here and below, so that who has read them can read them again, and tell what
+-- stood before.
 WITH delta AS (
     SELECT entity, timestamptz 'epoch' + minute * interval '1 microsecond' AS minute, author, n
     FROM unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[], %(n)b::integer[])
@@ -128,6 +130,10 @@ WITH delta AS (
     SELECT entity, minute, sum(n)::integer AS mentions FROM delta GROUP BY entity, minute
 ), fresh AS (
     SELECT entity, minute, count(*) FILTER (WHERE fresh)::integer AS authors FROM counted GROUP BY entity, minute
+), noted AS (
+    INSERT INTO late_counts (entity, minute, source, voices, quarter)
+    SELECT f.entity, f.minute, %(source)s, f.authors, o.quarter
+    FROM fresh f, minutes_over(%(source)s, %(known_at)s::bigint) o WHERE f.minute < o.before AND f.minute > o.after
 )
 INSERT INTO minute_counts AS c (entity, minute, source, mentions, authors)
 SELECT s.entity, s.minute, %(source)s, s.mentions, f.authors FROM sums s JOIN fresh f USING (entity, minute)
@@ -150,6 +156,10 @@ WITH delta AS (
     SELECT entity, minute, sum(n)::integer AS mentions FROM delta GROUP BY entity, minute
 ), spent AS (
     SELECT entity, minute, count(*) FILTER (WHERE spent)::integer AS authors FROM lowered GROUP BY entity, minute
+), noted AS (
+    INSERT INTO late_counts (entity, minute, source, voices, quarter)
+    SELECT s.entity, s.minute, %(source)s, -s.authors, o.quarter
+    FROM spent s, minutes_over(%(source)s, %(known_at)s::bigint) o WHERE s.minute < o.before AND s.minute > o.after
 )
 INSERT INTO minute_counts AS c (entity, minute, source, mentions, authors)
 SELECT s.entity, s.minute, %(source)s, -s.mentions, -f.authors FROM sums s JOIN spent f USING (entity, minute)
@@ -170,16 +180,6 @@ WHERE c.entity = d.entity AND c.minute = timestamptz 'epoch' + d.minute * interv
   AND c.source = %(source)s AND c.mentions = 0
   AND NOT EXISTS (SELECT 1 FROM minute_authors m
                   WHERE m.entity = c.entity AND m.minute = c.minute AND m.source = c.source)
-
--- name: note_late
--- Says which counts changed in minutes that were over already, so that who has read them can read them again. Older than
--- a day nobody keeps them.
-INSERT INTO late_counts (entity, minute, source)
-SELECT d.entity, timestamptz 'epoch' + d.minute * interval '1 microsecond', c.source
-FROM cursors c, unnest(%(entity)b::text[], %(minute)b::bigint[]) AS d (entity, minute)
-WHERE c.source = %(source)s
-  AND timestamptz 'epoch' + d.minute * interval '1 microsecond' < date_trunc('minute', c.covered_until)
-  AND timestamptz 'epoch' + d.minute * interval '1 microsecond' > c.covered_until - interval '25 hours'
 
 -- name: add_totals
 INSERT INTO minute_totals AS t (source, minute, posts)

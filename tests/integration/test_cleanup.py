@@ -15,6 +15,7 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_sweeps import AgeSweep, PostgresVectorLedger
 from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.learning import too_late_for
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.vectors import Space, Vector, VectorPoint
@@ -95,6 +96,27 @@ def test_what_is_older_than_it_is_kept_goes_and_nothing_else(name: str, database
 
     assert with_pool(database_url, scenario) == [4, 2, 0]
     assert rows(database_url, count) == [(4,)]
+
+
+def test_a_note_stays_until_the_hour_that_it_came_too_late_for_is_learnt_and_a_day_at_most(database_url: str) -> None:
+    hour = 100
+    run_sql(
+        database_url,
+        "INSERT INTO late_counts (entity, minute, source, noted_at, quarter)"
+        f" SELECT n::text, '2001-01-01', 's', now() - interval '2 hours', {too_late_for(hour)} + n"
+        " FROM generate_series(-1, 0) n",
+        "INSERT INTO late_counts (entity, minute, source, noted_at, quarter)"
+        f" VALUES ('old', '2001-01-01', 's', now() - interval '2 days', {too_late_for(hour)})",
+        f"INSERT INTO watched (hour, numbers) VALUES ({hour}, '')",
+    )
+
+    def sweep() -> Any:
+        return with_pool(database_url, lambda pool: AgeSweep(pool, "late_counts", keep_s=3600).sweep())
+
+    assert sweep() == 2
+    assert rows(database_url, "SELECT entity FROM late_counts") == [("0",)]
+    run_sql(database_url, "UPDATE watched SET hour = hour + 1")
+    assert sweep() == 1
 
 
 def test_an_account_is_remembered_while_archived_posts_of_it_wait_to_be_withdrawn(database_url: str) -> None:

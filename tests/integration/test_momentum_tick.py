@@ -14,6 +14,7 @@ from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.core.learning import HOUR, USED_AFTER
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Micros, Post
 from groundswell.metrics import Metrics
 from groundswell.ports.storing import Batch, Event
@@ -193,17 +194,17 @@ def test_habits_are_learnt_from_stored_counts_and_survive_a_restart(database_url
         return kept, hour, await PostgresMomentum(pool).habits([BTC])
 
     kept, hour, anew = run(database_url, scenario)
-    assert hour == T0 // MICROS_PER_MINUTE // 60 + 2
+    assert hour == T0 // HOUR + 1, "the second hour is not over for so long"
     assert list(kept.hours) == [hour] == list(anew.hours)
     assert (kept.rows == anew.rows).all()
 
 
-def test_an_hour_is_learnt_when_it_is_over_and_not_within_its_last_minute(database_url: str) -> None:
+def test_an_hour_is_expected_when_it_is_over_for_so_long_and_not_before(database_url: str) -> None:
     async def scenario(pool: Pool) -> list[int]:
         store, tick, hours = PostgresStore(pool), ticker(pool, Heard()), []
-        end = T0 + HOUR_MINUTES * MICROS_PER_MINUTE
+        used = T0 + HOUR + USED_AFTER
         since = T0
-        for until in (end - 30 * MICROS_PER_SECOND, end):
+        for until in (used - 30 * MICROS_PER_SECOND, used):
             await store.commit(batch_until(a_story(), since, until))
             await tick.tick()
             await tick.tick()
@@ -213,9 +214,8 @@ def test_an_hour_is_learnt_when_it_is_over_and_not_within_its_last_minute(databa
         return hours
 
     before, after = run(database_url, scenario)
-    full = T0 // MICROS_PER_MINUTE // 60
-    assert before <= full
-    assert after == full + 1
+    assert before <= T0 // HOUR
+    assert after == T0 // HOUR + 1
 
 
 def test_every_minute_of_an_hours_pause_is_judged_and_fewer_of_a_longer_one() -> None:

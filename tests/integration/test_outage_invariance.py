@@ -32,9 +32,9 @@ from groundswell.services.relay import Relay
 from groundswell.services.time_travel import TimeTravel
 from tests.tape import TapeItem, TapeSource
 
-T0 = 1_783_177_200_000_000
-"""The first instant of an hour: a habit that learnt an hour keeps what is withdrawn from it later."""
-MINUTES, SURGE_FROM = 40, 30
+T0 = 1_783_179_600_000_000
+"""Twenty minutes before a full hour. What is expected changes with that hour in the fiftieth minute."""
+MINUTES, SURGE_FROM = 70, 60
 STEADY, SURGING = "hashtag:steady", "hashtag:surging"
 HEIGHT = {"dormant": 0, "fading": 0, "emerging": 1, "rising": 2, "peaking": 3}
 TABLES = (
@@ -43,6 +43,8 @@ TABLES = (
     "SELECT minute::text, posts FROM minute_totals ORDER BY 1",
     "SELECT minute::text, round(observed_seconds::numeric, 3)::text FROM coverage ORDER BY 1",
     "SELECT entity, at::text, from_stage, stage FROM stage_changes ORDER BY 1, 2",
+    "SELECT entity, hour, numbers FROM habits ORDER BY 1",
+    "SELECT hour, numbers, kinds FROM watched",
 )
 
 
@@ -93,7 +95,10 @@ def words(second: float) -> str:
 
 
 def tape() -> list[TapeItem]:
-    """A steady murmur for forty minutes, some of it late or withdrawn, and a surge of another in the last ten."""
+    """A steady murmur for seventy minutes, some of it late or withdrawn, and a surge of another in the last ten.
+
+    Some of the first twenty minutes comes, and some of it goes, when that hour has been settled.
+    """
     items: list[TapeItem] = []
 
     def say(second: float, entity: str, author: int, late: float = 0.0) -> None:
@@ -108,7 +113,8 @@ def tape() -> list[TapeItem]:
         )  # fmt: skip
 
     for n in range(MINUTES * 6):
-        say(10 * n, STEADY, n % 29, late=500.0 if n % 17 == 9 and n > 60 else 0.0)
+        lag = 500.0 if n % 17 == 9 and n > 60 else 1300.0 if n % 7 == 3 and 215 < n < 250 else 0.0
+        say(10 * n, STEADY, n % 29, late=lag)
         if n % 11 == 5:
             older = next(item for item in items if isinstance(item, Post) and item.id.endswith(f"/{10 * (n // 2):.1f}"))
             when = T0 + round((10 * n + 1) * MICROS_PER_SECOND)
@@ -211,14 +217,18 @@ def wipe(url: str) -> None:
         conn.execute(f"TRUNCATE {names[0]} RESTART IDENTITY CASCADE")  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-def test_no_plan_of_outages_changes_posts_counts_or_momentum_or_shows_a_surge_that_is_none(database_url: str) -> None:
+@pytest.mark.parametrize("plans_tried", [5, pytest.param(60, marks=pytest.mark.drill)])
+def test_no_plan_of_outages_changes_posts_counts_or_momentum_or_shows_a_surge_that_is_none(
+    database_url: str, plans_tried: int
+) -> None:
     undisturbed = asyncio.run(run(database_url, UNDISTURBED))
     assert undisturbed.highest[SURGING] >= HEIGHT["rising"], "the tape has a surge to be found"
     assert undisturbed.highest.get(STEADY, 0) < HEIGHT["rising"], "and an entity that never surges"
+    assert undisturbed.tables[-1], "and an hour that is learnt"
 
     # Each plan is a whole run: one that fails is shown as it is.
     @settings(
-        max_examples=4,
+        max_examples=plans_tried,
         deadline=None,
         phases=[Phase.generate],
         suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -246,7 +256,8 @@ def test_a_stretch_that_nobody_watched_and_nobody_re_sends_is_no_surge_when_watc
         store, momentum = PostgresStore(pool), PostgresMomentum(pool)
         ticker = MomentumTicker(momentum, Nobody(), EagerClock(), interval_s=1, metrics=Metrics(), is_live=lambda: True)
         highest = 0
-        posts = [item for item in tape() if isinstance(item, Post) and item.entities == (STEADY,)]
+        murmur = [item for item in tape() if isinstance(item, Post) and item.entities == (STEADY,)]
+        posts = [post for post in murmur if post.cursor and post.cursor < T0 + 36 * MICROS_PER_MINUTE]
         hole = (T0 + 12 * MICROS_PER_MINUTE, T0 + 24 * MICROS_PER_MINUTE)
         watched_from = T0
         for post in posts:

@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from groundswell.adapters.jetstream import JetstreamSource
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.entities import EntityExtractor
+from groundswell.core.learning import QUARTER, quarter_of
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Ignored, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
@@ -267,6 +269,28 @@ def test_a_store_that_fails_now_and_then_delays_and_loses_nothing(database_url: 
 
     run_relay(database_url, TapeSource(tape()), wrap=Moody)
     assert stored(database_url) == undisturbed
+
+
+def test_no_batch_goes_from_one_quarter_of_an_hour_into_the_next(database_url: str) -> None:
+    boundary = (quarter_of(T0) + 1) * QUARTER
+    moved = [msgspec.structs.replace(item, event_time=item.event_time + boundary - at(90)) for item in tape()]  # pyright: ignore[reportOptionalOperand]
+    ends: list[int] = []
+
+    class Watching:
+        def __init__(self, store: PostgresStore) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._store, name)
+
+        async def commit(self, batch: Batch) -> Committed:
+            ends.append(batch.covered_until)
+            said = [*batch.posts, *(gone for gone in batch.deletes if gone.id is not None)]
+            assert {quarter_of(item.event_time) for item in said} <= {quarter_of(batch.covered_until)}
+            return await self._store.commit(batch)
+
+    run_relay(database_url, TapeSource(moved), wrap=Watching)
+    assert {quarter_of(end) for end in ends} == {quarter_of(boundary) - 1, quarter_of(boundary)}
 
 
 def test_a_post_from_the_future_is_kept_and_moves_neither_cursor_nor_coverage(database_url: str) -> None:
