@@ -393,6 +393,33 @@ def test_an_alarm_goes_off_when_no_frame_comes_for_five_minutes(deployment: Get)
     assert silence["TreatMissingData"] == "breaching"
 
 
+@each_deployment
+def test_errors_storage_and_spend_are_watched_in_every_deployment(deployment: Get, name: str) -> None:
+    found = deployment(name)
+    alarms = list(found.of_type("AWS::CloudWatch::Alarm").values())
+    (errors,) = (alarm for alarm in alarms if any("Expression" in query for query in alarm.get("Metrics", [])))
+    watched = [query["MetricStat"]["Metric"] for query in errors["Metrics"] if "MetricStat" in query]
+    assert {metric["MetricName"] for metric in watched} == {"Errors"}
+    platform = found.templates["Platform"]["Resources"].values()
+    ours = [r for r in platform if str(r.get("Properties", {}).get("Handler", "")).startswith("functions.")]
+    assert len(watched) == len(ours), "a function whose errors nobody notices"
+    by_metric = {alarm["MetricName"]: alarm for alarm in alarms if "MetricName" in alarm}
+    chosen = load(overrides_in(DEPLOYMENTS[name]))
+    assert by_metric["5xx"]["ComparisonOperator"] == "GreaterThanThreshold"
+    assert by_metric["EstimatedCharges"]["Threshold"] == chosen.monthly_budget_usd
+    assert by_metric["FreeStorageSpace"]["ComparisonOperator"] == "LessThanThreshold"
+    assert by_metric["FreeStorageSpace"]["Threshold"] == pytest.approx(
+        chosen.database_storage_gb * 0.1 * 2**30, rel=0.01
+    )
+
+
+@each_deployment
+def test_one_screen_shows_whether_it_reads_answers_and_is_full(deployment: Get, name: str) -> None:
+    body = json.dumps(deployment(name).one("AWS::CloudWatch::Dashboard")["DashboardBody"])
+    shown = ("frames_received_total", "Latency", "Errors", "DatabaseConnections", "FreeStorageSpace", "CPUUtilization")
+    assert [metric for metric in shown if metric not in body] == []
+
+
 def test_the_connections_alarm_is_the_connection_budget(deployment: Get) -> None:
     alarms = deployment("budget").of_type("AWS::CloudWatch::Alarm").values()
     (full,) = (alarm for alarm in alarms if alarm.get("MetricName") == "DatabaseConnections")
