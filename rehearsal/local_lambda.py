@@ -122,6 +122,11 @@ class LocalFunction:
             await self._stop()
             self.environment = environment
 
+    @property
+    def pid(self) -> int | None:
+        """Of the process that took the last event."""
+        return None if self._process is None else self._process.pid
+
     def tail(self, lines: int = 30) -> str:
         """The end of what it logged."""
         return "\n".join(self.log[-lines:])

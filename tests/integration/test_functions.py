@@ -142,6 +142,13 @@ def test_a_client_connects_is_greeted_subscribes_and_leaves(database_url: str) -
         assert (await function.invoke(socket_event("$disconnect", "c1=", kind="DISCONNECT")))["statusCode"] == 200
         with psycopg.connect(database_url) as conn:
             assert conn.execute("SELECT count(*) FROM ws_connections").fetchone() == (0,)
+        lines = [json.loads(line) for line in function.log if '"event"' in line and line.startswith("{")]
+        assert [line["route"] for line in lines if line.get("message") == "event"] == [
+            "$connect",
+            "subscribe",
+            "$default",
+            "$disconnect",
+        ]
 
     with_sockets(database_url, scenario)
 
