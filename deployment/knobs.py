@@ -160,8 +160,8 @@ class Knobs:
         "Requests a second that the HTTP API lets through.", budget=20, production=200, low=1, high=10_000
     )
     traces: str = _knob(
-        "What AWS X-Ray is told of the functions. `calls`: Lambda's own record of each call. `inside`: also what the "
-        "handler did, for half a second more at each cold start. `off`: nothing.",
+        "What AWS X-Ray is told of the functions. `calls`: Lambda's own record of each call. `inside`: also the "
+        "handler's time, status, cold start and exception, by the X-Ray SDK. `off`: nothing.",
         budget="calls",
         production="inside",
         choices=("off", "calls", "inside"),

@@ -186,7 +186,7 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     jumps to the other side and back every 2 seconds. Empty: it is right."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
-    cold. Loading the SDK for it makes a cold start half a second longer."""
+    cold. The SDK for it is loaded only then."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
@@ -282,7 +282,7 @@ class MoverSettings(Settings, frozen=True, kw_only=True):
     """`console` for people, `json` for one JSON object a line."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
-    cold. Loading the SDK for it makes a cold start half a second longer."""
+    cold. The SDK for it is loaded only then."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -321,7 +321,7 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     """`console` for people, `json` for one JSON object a line."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
-    cold. Loading the SDK for it makes a cold start half a second longer."""
+    cold. The SDK for it is loaded only then."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -377,7 +377,7 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     """`console` for people, `json` for one JSON object a line."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
-    cold. Loading the SDK for it makes a cold start half a second longer."""
+    cold. The SDK for it is loaded only then."""
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
@@ -394,7 +394,7 @@ class CostsSettings(Settings, frozen=True, kw_only=True):
     """`console` for people, `json` for one JSON object a line."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
-    cold. Loading the SDK for it makes a cold start half a second longer."""
+    cold. The SDK for it is loaded only then."""
     deployment: tuple[str, ...]
     """Knobs of the deployment that is reported on, where they differ from the `budget` profile. Set by the
     stack; empty: what `cdk/cdk.json` says."""
@@ -422,7 +422,7 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     jumps to the other side and back every 2 seconds. Empty: it is right."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
-    cold. Loading the SDK for it makes a cold start half a second longer."""
+    cold. The SDK for it is loaded only then."""
     metrics_format: Literal["none", "emf"]
     """`emf` also writes the metrics to the log once a minute, in CloudWatch's embedded metric format.
     `/metrics` has them in any case."""
