@@ -28,6 +28,8 @@ from groundswell.ports.spool import Spooled
 from groundswell.ports.storing import Batch, ResumePoint
 
 GOAL_CATCH_UP = 2.0
+LONGEST_OUTAGES = 4
+"""A relay that catches up at twice the live rate is back after one more outage."""
 BEGAN = 1_783_175_880_000_000
 BATCH_POSTS = 300
 """What a tenth of a second brings at 3,000 posts a second."""
@@ -155,6 +157,8 @@ async def _watch_outage(url: str, relay, outage_s: float, warm_up_s: float) -> d
             break
         if drained and time.monotonic() - resumed > 6 and stored > at_return:
             break
+        if time.monotonic() - back > LONGEST_OUTAGES * outage_s:  # then the ratio says how far it fell short
+            break
     caught_up = time.monotonic()
     return {
         "live_posts_per_s": live_rate,
@@ -170,6 +174,7 @@ async def _watch_outage(url: str, relay, outage_s: float, warm_up_s: float) -> d
 
 async def measure(outage_s: float, rate: float, warm_up_s: float) -> None:
     disk = await measure_disk(20)
+    print(f"the disk is measured: {disk['write_items_per_s']:,.0f} posts/s appended", flush=True)
     outage = await measure_outage(outage_s, rate, warm_up_s)
     rows = [
         ("appended, posts/s", f"{disk['write_items_per_s']:,.0f}", ""),
