@@ -40,7 +40,9 @@ async def measure(names: list[str], *, long: bool, at_once: int) -> bool:
         names,
         flags=() if long else ("--short",),
         at_once=at_once,
-        done=lambda verdict: print(f"{verdict.drill}: {verdict.seconds:.0f} s", flush=True),
+        done=lambda verdict: print(
+            f"{verdict.drill}: {'passed' if verdict.passed else 'FAILED'} after {verdict.seconds:.0f} s", flush=True
+        ),
     )
     values = {
         verdict.drill: {
