@@ -42,7 +42,9 @@ async def _die_at(rig: Rig, point: CrashPoint) -> None:
         await rig.until(lambda: _withdrawn(rig), "a post that is archived was deleted")
     else:
         await rig.until(lambda: _due(rig), "there is something to move")
-    code, said = await archive_command(rig, *MOVE_TO_DEATH, GROUNDSWELL_CRASH_POINT=point.value)
+    # The last step comes when a mover has moved all that it is given the time for.
+    move = MOVE if point is CrashPoint.MOVER_AFTER_DISCARD else MOVE_TO_DEATH
+    code, said = await archive_command(rig, *move, GROUNDSWELL_CRASH_POINT=point.value)
     rig.check(f"a mover died at {point.value}", code == EXIT_CODE, f"exit code {code}", promised=f"{EXIT_CODE}")
     if code != EXIT_CODE:
         rig.say(said)
