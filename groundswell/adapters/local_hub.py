@@ -32,6 +32,8 @@ NORMAL, GOING_AWAY, POLICY, TOO_BIG, TRY_LATER = 1000, 1001, 1008, 1009, 1013
 
 REMEMBERED_BATCHES = 64
 """Batches kept for clients that were greeted but have not subscribed yet: some seconds' worth."""
+REMEMBERED_BYTES = 8 << 20
+"""Of these, the newest that have no more in all, and the last one. In memory they take four times as much."""
 GOODBYE_S = 2.0
 """How long a client that is sent away may take to hear why."""
 CLIENT_FRAMES_A_SECOND = 10.0
@@ -273,6 +275,8 @@ class LocalHub:
         outgoing = Outgoing([*previews, *prepared])
         if prepared:
             self._recent.append(outgoing)
+            while len(self._recent) > 1 and sum(batch.size for batch in self._recent) > REMEMBERED_BYTES:
+                self._recent.popleft()
         self._seq = max(self._seq, outgoing.last_seq)
         for client in list(self._clients):
             if not client.session.listening:

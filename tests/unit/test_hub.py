@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import pytest
 
 from groundswell.adapters.local_hub import REMEMBERED_BATCHES, LocalHub, follow_events
 from groundswell.adapters.system_clock import SystemClock
@@ -291,6 +292,33 @@ def test_what_is_remembered_is_bounded() -> None:
         assert (await late.hear())["seq"] == 1000
 
     with_hub(scenario, window_s=0.0)
+
+
+def test_of_large_batches_only_the_newest_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def heard_by_one_who_subscribes_late(clients: Clients) -> list[int]:
+        late, other = clients.join(), clients.join()
+        assert (await late.hear())["type"] == "hello"
+        await other.subscribed("gaps")
+        for n in (1, 2, 3):
+            await clients.hub.publish([event(n)])
+            assert (await other.hear())["seq"] == n
+        late.say(action="subscribe", topics=["gaps"])
+        assert (await late.hear())["data"]["code"] == "subscribed"
+        await clients.hub.publish([event(4)])
+        heard: list[int] = []
+        while 4 not in heard:
+            heard.append((await late.hear())["seq"])
+        return heard
+
+    async def small(clients: Clients) -> None:
+        assert await heard_by_one_who_subscribes_late(clients) == [1, 2, 3, 4]
+
+    async def large(clients: Clients) -> None:
+        assert await heard_by_one_who_subscribes_late(clients) == [3, 4]
+
+    with_hub(small, window_s=0.0)
+    monkeypatch.setattr("groundswell.adapters.local_hub.REMEMBERED_BYTES", 1)
+    with_hub(large, window_s=0.0)
 
 
 class Tape:
