@@ -180,7 +180,7 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
     """
     loop = asyncio.get_running_loop()
     began, budget = loop.time(), current_budget()
-    left_s = math.inf if budget is None else pool.request_limit_s - budget.spent_s
+    left_s = math.inf if budget is None else min(pool.request_limit_s, budget.limit_s) - budget.spent_s
     if left_s <= 0:
         raise QueryTimeout(
             f"This request has taken the database for the {pool.request_limit_s:g} s that one may take in all. "

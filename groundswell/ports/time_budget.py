@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,11 +11,12 @@ __all__ = ["TimeBudget", "current_budget", "one_request", "renew_budget"]
 
 
 class TimeBudget:
-    """What one request has spent so far. How much it may spend is the store's to say."""
+    """What one request has spent so far. How much it may spend is the store's to say, but no more than `limit_s`."""
 
-    __slots__ = ("spent_s",)
+    __slots__ = ("limit_s", "spent_s")
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float = math.inf) -> None:
+        self.limit_s = limit_s
         self.spent_s = 0.0
         """Seconds of waiting for a store, and of holding a part of it."""
 
@@ -23,9 +25,9 @@ _current: ContextVar[TimeBudget | None] = ContextVar("time budget", default=None
 
 
 @contextmanager
-def one_request() -> Generator[TimeBudget]:
+def one_request(limit_s: float = math.inf) -> Generator[TimeBudget]:
     """What is asked of a store inside, also by tasks that are started inside, is asked for one request."""
-    budget = TimeBudget()
+    budget = TimeBudget(limit_s)
     token = _current.set(budget)
     try:
         yield budget

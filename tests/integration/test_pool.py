@@ -298,12 +298,10 @@ def test_a_silent_server_is_given_up_when_the_time_of_the_request_is_over(databa
     async def scenario(pool: Pool, proxy: Proxy) -> None:
         pool.statement_timeout_s = pool.request_limit_s = pool.answer_limit_s = 3600
         await one(pool)
-        with one_request() as request:
-            request.spent_s = pool.request_limit_s - 2
-            with pytest.raises(StoreUnavailable):
-                async with connection(pool) as conn:
-                    proxy.freeze()
-                    await conn.execute("SELECT 1")
+        with one_request(limit_s=2), pytest.raises(StoreUnavailable):
+            async with connection(pool) as conn:
+                proxy.freeze()
+                await conn.execute("SELECT 1")
         proxy.thaw()
 
     behind_a_proxy(database_url, scenario)

@@ -11,7 +11,13 @@ from functions.api.answers import json_answer
 from functions.api.parameters import accepts
 from functions.api.services import ApiServices, Given
 from groundswell.errors import SchemaMismatch, StoreUnavailable
-from groundswell.health import Health, Part, Probe, probe
+from groundswell.health import PROBE_LIMIT_S, Health, Part, Probe, probe
+from groundswell.ports.time_budget import one_request
+
+STORE_LIMIT_S = PROBE_LIMIT_S / 2
+"""A silent store is given up a little more than a second after this, and so before the probe is: one that is cancelled
+would wait for the store to hear of it.
+"""
 
 router = APIRouter(tags=["platform"], dependencies=[Depends(accepts("application/json"))])
 
@@ -25,7 +31,8 @@ async def alive(api: Given) -> Response:
 @router.get("/readyz", response_model=models.Ready)
 async def ready(api: Given) -> Response:
     """Everything that requests need is reachable, and the database has a schema that this version works with."""
-    health = await probe("api", _probes(api.services))
+    with one_request(STORE_LIMIT_S):
+        health = await probe("api", _probes(api.services))
     if not health.ready:
         raise StoreUnavailable(f"Not ready. {_findings(health)}")
     checks = [{"name": part.part, "ok": part.ok, "why": None if part.ok else part.detail} for part in health.parts]
