@@ -126,7 +126,7 @@ async def begun(url: str, server: SealedServer) -> Micros:
 
 
 async def settle(url: str, server: SealedServer, relay: Relay) -> Micros:
-    """Let the feed go on undisturbed for a moment, end it, and wait until its last frame is stored.
+    """Let the feed go on undisturbed for a moment, end it, and wait until its last frame is stored or known to be lost.
 
     Answers the instant of the end.
     """
@@ -141,7 +141,11 @@ async def settle(url: str, server: SealedServer, relay: Relay) -> Micros:
     last = await server.head()
 
     async def stored() -> bool:
-        return await stored_cursor(url) >= last and relay.live
+        return relay.live and (await stored_cursor(url) >= last or await missed_for_good())
+
+    async def missed_for_good() -> bool:
+        closed = f"SELECT 1 FROM gaps WHERE NOT backfilled AND ended_at > to_timestamp({ended / MICROS_PER_SECOND})"
+        return not server.can_replay and bool(await rows(url, closed))
 
     await until(stored, f"frame {last} is stored ({relay.state.phase}: {relay.state.why})")
     return ended

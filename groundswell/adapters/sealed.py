@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from random import Random
 from urllib.parse import urlsplit
 
@@ -46,6 +46,11 @@ ASKED_STRETCHES = 64
 """Stretches of missing frames that are asked for at once."""
 UNOPENED_IN_A_ROW = 64
 """So many frames that do not open, and none that does: the keys are fetched anew, with a new session."""
+PING_AGAIN_S = 2.0
+"""A ping that has not been answered for so long is sent again."""
+NEEDLESS_ANSWERS = 16
+KEYS_AGAIN_S = 1.0
+"""Sessions are asked for no more often, however many frames come with keys that are not known."""
 RENEW_AFTER = 0.75
 """A session is renewed when this part of its time has passed."""
 RENEW_EVERY_S = 0.25
@@ -182,6 +187,9 @@ class SealedConnection:
         self._ready: deque[bytes | FramesMissed] = deque()
         self._pings: dict[str, asyncio.Future[None]] = {}
         self._answered: list[tuple[int, asyncio.Future[None]]] = []
+        self._needless: deque[str] = deque(maxlen=NEEDLESS_ANSWERS)
+        """Nonces of pings that are not waited for any more."""
+        self._keys_wanted = asyncio.Event()
         self._unopened = 0
         self._round_at: float | None = None
         self._failure: Exception | None = None
@@ -210,22 +218,31 @@ class SealedConnection:
         return item
 
     async def ping(self) -> None:
-        """Return once the feed has said how far it has come, and all up to there was received or given up."""
-        nonce = secrets.token_hex(8)
-        answered = self._pings[nonce] = self._loop.create_future()
+        """Return once the feed has said how far it has come, and all up to there was received or given up.
+
+        It is asked again meanwhile: an answer that was lost or damaged is no reason to give the connection up.
+        """
+        answered = self._loop.create_future()
+        nonces: list[str] = []
         try:
-            await self._send({"type": "ping", "nonce": nonce})
-            await answered
+            while not answered.done():
+                nonces.append(secrets.token_hex(8))
+                self._pings[nonces[-1]] = answered
+                await self._send({"type": "ping", "nonce": nonces[-1]})
+                await asyncio.wait({answered}, timeout=PING_AGAIN_S)
         finally:
-            self._pings.pop(nonce, None)
+            # What is still answered of these is no replay.
+            self._needless.extend(nonce for nonce in nonces if self._pings.pop(nonce, None) is not None)
 
     async def keep_renewed(self, door: Door, given: SessionGiven, rng: Random) -> None:
         """Ask for a new session before the present one ends, and tell the feed; the stream is not interrupted.
 
+        A session brings the keys: one is asked for early where a frame came with a key that is not known.
+
         What cannot be asked for goes on being tried until the feed ends the stream. A refusal ends it at once.
         """
         while True:
-            await asyncio.sleep(max(given.expires_in * RENEW_AFTER, RENEW_EVERY_S))
+            await self._due_or_keys_wanted(max(given.expires_in * RENEW_AFTER, RENEW_EVERY_S))
             delays = full_jitter_backoff(rng)
             while True:
                 try:
@@ -242,6 +259,15 @@ class SealedConnection:
                         return
                     log.warning("the session at %s could not be renewed: %s", door.url, judged.detail)
                     await asyncio.sleep(next(delays))
+
+    async def _due_or_keys_wanted(self, due_s: float) -> None:
+        """Until a session is to be renewed, or earlier where a frame came with a key that was never announced here."""
+        soon_s = min(due_s, KEYS_AGAIN_S)
+        await asyncio.sleep(soon_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(due_s - soon_s):
+                await self._keys_wanted.wait()
+        self._keys_wanted.clear()
 
     # -------------------------------------------------------------- beginning
     async def begin(self, cursor: int | None) -> None:
@@ -316,6 +342,7 @@ class SealedConnection:
     def _opened(self, frame: sealed.Sealed) -> bytes | sealed.Rejection:
         cipher = self._keys.get(frame.key_id)
         if cipher is None:
+            self._keys_wanted.set()
             return sealed.SEALED_UNKNOWN_KEY
         try:
             return cipher.decrypt(frame.nonce, frame.sealed, frame.header)
@@ -339,6 +366,9 @@ class SealedConnection:
     def _note_head(self, plain: bytes) -> None:
         head = sealed.parse_head(plain)
         answered = None if head is None else self._pings.pop(head.nonce, None)
+        if head is not None and head.nonce in self._needless:
+            self._needless.remove(head.nonce)
+            return
         if head is None or answered is None:
             self._ready.append(sealed.rejected(sealed.SEALED_REPLAYED))
             return

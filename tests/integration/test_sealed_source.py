@@ -11,6 +11,7 @@ import pytest
 from groundswell.adapters.sealed import SealedConnection, SealedSource
 from groundswell.adapters.simulator.sealed import SealedServer
 from groundswell.core.posts import Decoded, Ignored, Post
+from groundswell.core.sealed import SEALED_UNAUTHENTIC
 from groundswell.core.sealed_keys import WalletKind
 from groundswell.core.session import ConnectionLost, Fatal, Refused, Retry, verdict
 from groundswell.errors import SourceFailed
@@ -160,6 +161,40 @@ def test_a_ping_is_answered_only_once_nothing_before_it_is_missing() -> None:
                 reading.cancel()
 
     asyncio.run(asyncio.wait_for(main(), LIMIT_S))
+
+
+def test_a_ping_whose_answer_does_not_open_is_asked_again_on_the_same_connection() -> None:
+    async def main() -> int:
+        async with sealed_server() as server:
+            source = sealed_source(server.url)
+            async with source.connect(None) as connection:
+                await read(source, connection, 1)
+                server.end()
+                server.faults.wrong_key = True
+                pinging = asyncio.create_task(connection.ping())
+                while source.decode(await connection.receive()) != Ignored(SEALED_UNAUTHENTIC):
+                    pass
+                server.faults.wrong_key = False
+                reading = asyncio.create_task(read(source, connection, 10**6))
+                await pinging
+                reading.cancel()
+            return len(server.spans)
+
+    assert asyncio.run(asyncio.wait_for(main(), LIMIT_S)) == 1
+
+
+def test_a_key_that_was_never_announced_is_asked_for_while_the_stream_goes_on() -> None:
+    async def main() -> tuple[int, list[int]]:
+        async with sealed_server(rotate_every=50, posts_per_second=50) as server:
+            server.faults.silent_keys = True
+            source = sealed_source(server.url, round_s=0.5)
+            async with source.connect(None) as connection:
+                first = (await read_to(source, connection, 1))[0]
+                return len(server.spans), await read_to(source, connection, first + 200)
+
+    connections, numbers = asyncio.run(asyncio.wait_for(main(), LIMIT_S))
+    assert connections == 1
+    assert numbers == list(range(numbers[0], numbers[-1] + 1)), "what came before the key is sent again"
 
 
 def test_a_session_is_renewed_while_the_stream_goes_on(caplog: pytest.LogCaptureFixture) -> None:

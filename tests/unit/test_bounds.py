@@ -35,7 +35,7 @@ BOUNDED_BY = {
     "groundswell/adapters/qdrant_embedded/engine.py:self.collections": "the collections that this platform creates",
     "groundswell/adapters/qdrant_embedded/engine.py:self._failed": "the shards on disk, each for a while",
     "groundswell/adapters/sealed.py:self._ready": "HELD_FRAMES and HELD_BYTES: it is filled only when it is empty",
-    "groundswell/adapters/sealed.py:self._pings": "one at a time, as the session sends them",
+    "groundswell/adapters/sealed.py:self._pings": "one ping at a time, sent again every PING_AGAIN_S for ten seconds",
     "groundswell/adapters/sealed.py:self._answered": "the pings that are under way",
     "groundswell/adapters/sealed_door.py:self._ciphers": "MOST_KEYS",
     "groundswell/core/sealed.py:self._held": "max_frames and max_bytes, HELD_FRAMES and HELD_BYTES of the adapter",

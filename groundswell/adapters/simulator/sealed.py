@@ -107,7 +107,7 @@ class SealedServer(SimulatorServer):
         self.faults = SealedFaults(world.config.seed)
         self._feed_key = AESGCM(feed_key)
         self._wallets = frozenset(wallets)
-        self._can_replay = can_replay
+        self.can_replay = can_replay
         self._session_s = session_s
         self._rotate_every = rotate_every
         self._door_port = door_port
@@ -202,7 +202,7 @@ class SealedServer(SimulatorServer):
             "token": token,
             "expires_in": self._session_s,
             "stream": f"ws://{self._host}:{self._port}{_STREAM_PATH}",
-            "can_replay": self._can_replay,
+            "can_replay": self.can_replay,
             "keys": [self._notice(n) for n in range(max(1, newest - _MOST_KEYS + 1), newest + 1)],
         }
 
@@ -230,7 +230,7 @@ class SealedServer(SimulatorServer):
         except msgspec.MsgspecError:
             return await websocket.close(CloseCode.PROTOCOL_ERROR)
         since = self.now()
-        if asked.from_ is None and self._can_replay:
+        if asked.from_ is None and self.can_replay:
             since -= round(self._history_s * MICROS_PER_SECOND)
         position = await self._position(asked.from_, since)
         head = position if asked.from_ is None else await self._now_entries()
@@ -283,7 +283,7 @@ class SealedServer(SimulatorServer):
 
     async def _position(self, asked: int | None, since: Micros) -> int:
         """Where a reader begins, from 0: at `since`, or at the number that they ask for, as far as that is kept."""
-        if asked is None or not self._can_replay:
+        if asked is None or not self.can_replay:
             return self._entries(await self._log.count_before(since))
         wanted = min(asked - self._begins, await self._now_entries())
         kept_from = self.now() - round(self._retention_s * MICROS_PER_SECOND)
@@ -304,7 +304,7 @@ class SealedServer(SimulatorServer):
 
     async def _send_again(self, link: Link, reader: _Reader, position: int) -> None:
         ranges, reader.again = reader.again, []
-        for first, last in ranges if self._can_replay else ():
+        for first, last in ranges if self.can_replay else ():
             place, end = max(first - self._begins, 0), min(last - self._begins + 1, position)
             end = min(end, place + _CHUNK_FRAMES)
             wires: list[bytes] = []
