@@ -151,18 +151,13 @@ async def settle(url: str, server: SealedServer, relay: Relay) -> Micros:
     return ended
 
 
-async def unexplained(
-    url: str, server: SealedServer, watched: Micros, until: Micros, *, since: Micros | None = None
-) -> list[str]:
-    """Every post of [watched, until) that is stored though it should not be, or is missing, and is in no gap.
+async def unexplained(url: str, server: SealedServer, watched: Micros, until: Micros) -> list[str]:
+    """Every post up to `until` that is stored though it should not be, or is missing since `watched`, and is in no gap.
 
-    A gap that was backfilled explains nothing: all that was missed is said to have come.
-
-    Args:
-        watched: as `begun` answers.
-        since: what nothing can be stored from before; None: the first connection to `server`.
+    A gap that was backfilled explains nothing: all that was missed is said to have come. What happened before `watched`
+    may be stored: a reader asks for a little more than it lacks.
     """
-    since = min(span.started_at for span in server.spans) if since is None else since
+    since = server.world.config.began_at
     told = truth(server.world, since, until)
     touched: dict[str, list[Micros]] = {}
     gone: dict[str, list[Micros]] = {}

@@ -217,7 +217,7 @@ def wipe(url: str) -> None:
         conn.execute(f"TRUNCATE {names[0]} RESTART IDENTITY CASCADE")  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
-@pytest.mark.parametrize("plans_tried", [5, pytest.param(60, marks=pytest.mark.drill)])
+@pytest.mark.parametrize("plans_tried", [5, pytest.param(60, marks=[pytest.mark.drill, pytest.mark.timeout(600)])])
 def test_no_plan_of_outages_changes_posts_counts_or_momentum_or_shows_a_surge_that_is_none(
     database_url: str, plans_tried: int
 ) -> None:
