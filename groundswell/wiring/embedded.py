@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from groundswell import __version__
 from groundswell.adapters.allocator import give_large_blocks_back
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
-from groundswell.adapters.emf import EmfLog
 from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_reads import PostgresReads
@@ -17,7 +16,6 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
 from groundswell.metrics import Metrics
 from groundswell.observability import Progress
-from groundswell.services.metrics_log import log_metrics
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.api import application
 from groundswell.wiring.maintenance import open_archive, open_maintenance
@@ -31,7 +29,7 @@ from groundswell.wiring.parts import (
     search_models,
 )
 from groundswell.wiring.serving import listen, serve
-from groundswell.wiring.together import run_together, writers
+from groundswell.wiring.together import metrics_lines, run_together, writers
 
 
 async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: asyncio.Event) -> None:
@@ -105,14 +103,11 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         listener = listen(settings.api_host, settings.api_port)
         host = "localhost" if settings.api_host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.api_host  # noqa: S104
         page = f"http://{host}:{listener.getsockname()[1]}"
-        services = writers(parts, ends_all=False)
-        if settings.metrics_format == "emf":
-            emf = EmfLog("relay")
-            services.append(lambda stop: log_metrics(metrics, emf, stop))
         await run_together(
             stop,
             hub.run,
             models.chain.run,
             lambda stop: serve(app, listener, stop, ready=lambda: progress.ready(page)),
-            *services,
+            *writers(parts, ends_all=False),
+            *metrics_lines(settings, metrics),
         )

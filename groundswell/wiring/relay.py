@@ -10,7 +10,6 @@ from random import Random
 from groundswell.adapters.allocator import give_large_blocks_back
 from groundswell.adapters.apigateway.broadcaster import ApiGatewayBroadcaster
 from groundswell.adapters.apigateway.management import ConnectionsApi
-from groundswell.adapters.emf import EmfLog
 from groundswell.adapters.heartbeat import beat
 from groundswell.adapters.local_hub import follow_events
 from groundswell.adapters.migrations import wait_for_schema
@@ -19,7 +18,6 @@ from groundswell.adapters.postgres_pool import Pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.metrics import Metrics
-from groundswell.services.metrics_log import log_metrics
 from groundswell.services.reporting import Report
 from groundswell.settings_model import RelaySettings
 from groundswell.wiring.maintenance import open_maintenance
@@ -32,7 +30,7 @@ from groundswell.wiring.parts import (
     relay_parts,
     search_models,
 )
-from groundswell.wiring.together import Service, once, run_together, until_stopped, writers
+from groundswell.wiring.together import Service, metrics_lines, once, run_together, until_stopped, writers
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +65,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             reads = PostgresReads(pool)
             on_the_store.append(remote.run)
             on_the_store.append(lambda stop: follow_events(reads, remote, stop))
-        if settings.metrics_format == "emf":
-            emf = EmfLog("relay")
-            beside_it.append(lambda stop: log_metrics(metrics, emf, stop))
+        beside_it += metrics_lines(settings, metrics)
         heartbeat = settings.heartbeat_file
         if heartbeat is not None:
             beside_it.append(lambda stop: beat(heartbeat, stop))

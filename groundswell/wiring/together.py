@@ -7,7 +7,11 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from groundswell.adapters.emf import EmfLog
 from groundswell.errors import SourceFailed
+from groundswell.metrics import Metrics
+from groundswell.services.metrics_log import log_metrics
+from groundswell.settings_model import EmbeddedSettings, RelaySettings
 from groundswell.wiring.parts import RelayParts
 
 log = logging.getLogger(__name__)
@@ -102,3 +106,11 @@ async def _told(stop: asyncio.Event) -> None:
 
 def _failed(task: asyncio.Future[None]) -> bool:
     return task.cancelled() or task.exception() is not None
+
+
+def metrics_lines(settings: RelaySettings | EmbeddedSettings, metrics: Metrics) -> list[Service]:
+    """What writes a relay's metrics into its log, where they are wanted there."""
+    if settings.metrics_format != "emf":
+        return []
+    emf = EmfLog("relay")
+    return [lambda stop: log_metrics(metrics, emf, stop)]

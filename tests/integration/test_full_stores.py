@@ -24,6 +24,7 @@ from groundswell.adapters.postgres_store import POSTS_PER_EVENT, PostgresStore
 from groundswell.adapters.postgres_surges import BACKGROUND_STEPS, PostgresSurges
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.habit import WIDTH, Watched, no_habits
+from groundswell.core.learning import HOUR
 from groundswell.core.posts import MICROS_PER_MINUTE, Post
 from groundswell.errors import InvalidRequest
 from groundswell.metrics import Metrics
@@ -35,7 +36,6 @@ from groundswell.services.search import SearchService
 from tests.api_world import World, fill, in_world, problem
 
 T0 = 1_783_175_880_000_000
-MICROS_PER_HOUR = 60 * MICROS_PER_MINUTE
 
 
 @pytest.mark.parametrize(
@@ -179,6 +179,14 @@ def test_of_more_entities_than_a_tick_looks_at_the_least_mentioned_wait(database
     with_store(database_url, scenario)
 
 
+async def learnt(pool: Any) -> lessons.Lesson:
+    """What the hour of `mentioned` taught."""
+    lesson = lessons.Lesson(PostgresMomentum(pool), T0 // HOUR, Watched.nothing())
+    while lesson.watched is None:
+        await lesson.step()
+    return lesson
+
+
 def test_of_more_entities_than_an_hour_is_learnt_of_the_least_mentioned_are_not(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,9 +194,7 @@ def test_of_more_entities_than_an_hour_is_learnt_of_the_least_mentioned_are_not(
 
     async def scenario(store: PostgresStore, pool: Any) -> None:
         await mentioned(store)
-        lesson = lessons.Lesson(PostgresMomentum(pool), T0 // MICROS_PER_HOUR, Watched.nothing())
-        while lesson.watched is None:
-            await lesson.step()
+        lesson = await learnt(pool)
         assert lesson.entities == sorted([LOUD, HEARD])
         assert lesson.rows.shape == (2, WIDTH)
 
@@ -205,12 +211,8 @@ def test_of_more_names_in_an_hour_than_are_compared_those_that_come_up_later_are
         later = T0 + 10 * MICROS_PER_MINUTE
         late = msgspec.structs.replace(post(90, "hashtag:late"), event_time=later)
         await store.commit(Batch("s", [late], [], later, T0, later))
-        lesson = lessons.Lesson(PostgresMomentum(pool), T0 // MICROS_PER_HOUR, Watched.nothing())
-        while lesson.watched is None:
-            await lesson.step()
+        lesson = await learnt(pool)
         assert lesson.entities == sorted([LOUD, HEARD])
-
-    with_store(database_url, scenario)
 
     with_store(database_url, scenario)
 
@@ -251,7 +253,7 @@ def test_more_rows_of_momentum_than_an_event_holds_are_several_events(database_u
 
 def test_the_habit_of_an_entity_that_is_silent_for_too_long_is_forgotten(database_url: str) -> None:
     async def scenario(store: PostgresStore, pool: Any) -> None:
-        stored, hour = PostgresMomentum(pool), T0 // MICROS_PER_HOUR
+        stored, hour = PostgresMomentum(pool), T0 // HOUR
         for entity, at in (("hashtag:silent", hour), ("hashtag:other", hour + 1)):
             await stored.save_habits(StoredHabits([entity], [at], no_habits(1)))
         await stored.save_watched(hour + 1, Watched.nothing())
@@ -277,7 +279,7 @@ def test_after_a_long_time_without_a_tick_only_so_many_hours_are_learnt(
 
     async def scenario(store: PostgresStore, pool: Any) -> None:
         await mentioned(store)
-        now = T0 // MICROS_PER_HOUR + 50
+        now = T0 // HOUR + 50
         await habits.HabitKeeper(Noted(pool)).catch_up(now)
         assert list(dict.fromkeys(learnt)) == [now - 3, now - 2, now - 1]
 
