@@ -180,11 +180,13 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
     """
     loop = asyncio.get_running_loop()
     began, budget = loop.time(), current_budget()
-    left_s = math.inf if budget is None else min(pool.request_limit_s, budget.limit_s) - budget.spent_s
+    allowed_s = math.inf if budget is None else min(pool.request_limit_s, budget.limit_s)
+    left_s = allowed_s if budget is None else allowed_s - budget.spent_s
     if left_s <= 0:
+        # What has a shorter limit of its own is no question that could be narrowed.
+        hint = _narrow(pool) if allowed_s == pool.request_limit_s else "Look at what keeps the database busy."
         raise QueryTimeout(
-            f"This request has taken the database for the {pool.request_limit_s:g} s that one may take in all. "
-            f"Narrow it, or raise {pool.variables}_STATEMENT_TIMEOUT_S."
+            f"This request has taken the database for the {allowed_s:g} s that it may take in all. {hint}"
         )
     patience_s = min(pool.timeout, left_s / 2)  # who waits longer has too little left for what it waited for
     task = asyncio.current_task()
@@ -216,8 +218,7 @@ async def connection(pool: Pool) -> AsyncGenerator[Connection, None]:
         raise StoreUnavailable(f"The database pool takes no more work: {error}.") from error
     except psycopg.errors.QueryCanceled as error:
         raise QueryTimeout(
-            "A statement ran past its time limit and was cancelled; nothing was changed. "
-            f"Narrow the request, or raise {pool.variables}_STATEMENT_TIMEOUT_S."
+            f"A statement ran past its time limit and was cancelled; nothing was changed. {_narrow(pool)}"
         ) from error
     except _UNAVAILABLE as error:
         raise StoreUnavailable(
@@ -313,6 +314,10 @@ def _hang_up(borrowed: Connection) -> None:
         # OSError: the far end hung up first.
         with socket.socket(fileno=os.dup(borrowed.fileno())) as line, suppress(OSError):
             line.shutdown(socket.SHUT_RDWR)
+
+
+def _narrow(pool: Pool) -> str:
+    return f"Narrow the request, or raise {pool.variables}_STATEMENT_TIMEOUT_S."
 
 
 def _no_connection(pool: Pool, waited_s: float) -> str:

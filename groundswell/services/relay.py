@@ -191,11 +191,13 @@ class Relay:
         """
         emptied = asyncio.create_task(self._finish_queue())
         settled = asyncio.create_task(self._settle(emptied))
-        await asyncio.wait({settled, writing}, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
-        if settled.done():
-            settled.result()
-        for task in (settled, emptied):
-            task.cancel()
+        try:
+            await asyncio.wait({settled, writing}, timeout=DRAIN_S, return_when=asyncio.FIRST_COMPLETED)
+            if settled.done():
+                settled.result()
+        finally:
+            for task in (settled, emptied):
+                task.cancel()
         if emptied.done() and (held := self._spool.depth if self._spool else 0):
             log.warning("stopping with %d batches in the spool: a start with this disk stores them", held)
         elif not emptied.done():

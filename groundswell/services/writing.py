@@ -267,7 +267,9 @@ class Writer:
         spooled = item.spooled
         if spooled is None:
             self._metrics.inc("spool_damaged_total")
-            if self._source.can_replay:
+            await self.insist(self._verify)
+            # A store that has nothing of a source does not know from where it could be asked again.
+            if self._source.can_replay and self._stored.cursor is not None:
                 raise StoreBehind("spool-damaged", "a part of the spool on disk is damaged: it is asked for again")
             return
         work = spooled.work
@@ -279,14 +281,17 @@ class Writer:
     async def discard_into(self, store_point: ResumePoint) -> None:
         """Store the posts that are spooled and no more than that: no cursor, no coverage, no gaps.
 
-        For when the source is read again from `store_point`, which is before them: all else comes from there.
+        For when the source is read again from `store_point`, which is before them: all else comes from there. Where
+        there is no such point, nothing does, and the spool is drained as it is.
         """
         spool, covered = self._spool, store_point.covered_until
         assert spool is not None, "only what was spooled can be ahead of the store"
+        if covered is None:
+            return
         while items := await spool.read():
             for item in items:
                 work = None if item.spooled is None else item.spooled.work
-                if isinstance(work, Batch) and covered is not None:
+                if isinstance(work, Batch):
                     bare = msgspec.structs.replace(
                         work, cursor=None, covered_from=covered, covered_until=covered, live=False
                     )
@@ -300,10 +305,7 @@ class Writer:
         """Raises StoreUnavailable, and StoreBehind where this work does not continue what is stored."""
         work, before = spooled.work, spooled.before
         returned = not self._verified
-        if returned:
-            # It may have been restored meanwhile, or be a replica that had not got everything.
-            self._stored = await self._store.resume_point(self._source.name)
-            self._verified = True
+        await self._verify()
         if self._source.can_replay:
             if _is_behind(self._stored.cursor, before.cursor):
                 if returned:
@@ -316,6 +318,14 @@ class Writer:
         self._stored = _moved(self._stored, work)
         await self._broadcaster.publish(events)
         self._remember()
+
+    async def _verify(self) -> None:
+        """Learn how far the source is stored, where the store was away: it may have been restored meanwhile, or be a
+        replica that had not got everything. Raises StoreUnavailable.
+        """
+        if not self._verified:
+            self._stored = await self._store.resume_point(self._source.name)
+            self._verified = True
 
     async def _record_loss(self, batch: Batch, before: ResumePoint) -> Batch:
         """Where something is missing between what is stored and `batch`, for good: a gap, and no watched time."""

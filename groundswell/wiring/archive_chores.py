@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from groundswell.adapters.migrations import migrate, wait_for_schema
+from groundswell.adapters.own_folder import own_folder
 from groundswell.adapters.parquet_query import Answer, query
 from groundswell.adapters.postgres_pool import Pool
 from groundswell.core.retention import FILE_ROWS
@@ -22,7 +22,7 @@ from groundswell.services.archive_care import Checked, restore, strays, verify
 from groundswell.services.mover import Moved
 from groundswell.settings_model import MoverSettings
 from groundswell.wiring.chores import database
-from groundswell.wiring.maintenance import ArchiveParts, archive_parts, maintenance_pool, open_archive
+from groundswell.wiring.maintenance import ArchiveParts, archive_parts, maintenance_pool, open_archive, scratch
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +109,7 @@ class Desk:
 async def archive_desk(settings: MoverSettings) -> AsyncGenerator[Desk]:
     """Raises:
     ConfigError: there is no archive.
+    DataDirectoryError: the data directory cannot be used.
     StoreUnavailable, SchemaMismatch: the database cannot be used.
     """
     embedded = settings.database_url is None
@@ -124,7 +125,7 @@ async def archive_desk(settings: MoverSettings) -> AsyncGenerator[Desk]:
             ]
         )
     async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="groundswell-archive-")))
+        folder = stack.enter_context(own_folder(scratch(settings.data_dir) / "commands"))
         url = await stack.enter_async_context(database(settings.database_url, settings.data_dir))
         if embedded:
             await migrate(url)

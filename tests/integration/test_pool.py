@@ -274,6 +274,16 @@ def test_a_request_that_has_waited_gets_what_is_left_and_its_connection_goes_on(
     with_open_connection(database_url, scenario)
 
 
+def test_what_has_a_shorter_limit_of_its_own_is_told_that_one(database_url: str) -> None:
+    async def scenario(pool: Pool) -> None:
+        with one_request(0.5) as request:
+            request.spent_s = 1
+            with pytest.raises(QueryTimeout, match=r"for the 0\.5 s .* what keeps the database busy"):
+                await one(pool)
+
+    with_open_connection(database_url, scenario)
+
+
 def test_what_a_request_asks_one_after_the_other_and_waits_for_adds_up(database_url: str) -> None:
     async def scenario(pool: Pool) -> None:
         with one_request() as request:

@@ -238,6 +238,8 @@ def outages(database_url: str, undisturbed: list[Any], away: Any, breaks: list[i
                 await running.until(
                     lambda frames=frames: running.relay.state.frames_total >= frames or running.task.done()
                 )
+                if running.task.done():
+                    running.task.result()  # one that ended before it was killed did so well
         async with world.relay(TapeSource(items, ends=False), recording=True) as running:
             await stored_to_the_end(running, database_url, items)
 
@@ -496,6 +498,31 @@ def test_damage_is_a_gap_where_the_source_cannot_send_again_and_all_else_is_stor
         " AND c.minute < g.ended_at AND c.minute + interval '1 minute' > g.started_at",
     )
     assert observed <= 60 * minutes - lost[0][0]
+
+
+def test_a_database_that_has_nothing_gets_all_that_a_damaged_spool_still_holds(
+    database_url: str, tmp_path: Path
+) -> None:
+    """It does not know from where the source could be asked again, so there is nothing to wait for."""
+    items = tape(60)
+
+    async def main() -> None:
+        world = World(database_url, tmp_path, segment_bytes=1500)
+        async with world.relay(TapeSource(items, ends=False)) as running:
+            await running.until(lambda: running.relay.state.batches_total >= 2)
+            running.store.away = True
+            await running.until(lambda: running.relay.state.frames_total == len(items))
+            await running.until(lambda: running.spool.depth > 8)
+            damaged = running.spool.depth
+        flip(tmp_path, share=0)
+        await asyncio.to_thread(wipe, database_url)
+        async with world.relay(TapeSource([], ends=False)) as running:
+            await running.drained()
+            assert running.metrics.value("spool_damaged_total") == 1
+            assert running.relay.state.batches_total == damaged - 1
+
+    run(main())
+    assert rows(database_url, "SELECT id FROM posts")
 
 
 def test_a_database_that_lost_what_it_had_taken_is_given_it_again(database_url: str, tmp_path: Path) -> None:
