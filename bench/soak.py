@@ -1,14 +1,14 @@
 """What stays when everything else is new: memory and tables of a platform over minutes of ever new authors, entities,
 queries and connections.
 
-    python -m bench.soak [--warm-up 32] [--minutes 10] [--rate 1000]
+    python -m bench.soak [--warm-up 17] [--minutes 10] [--rate 1000]
 
 Everything is its own process: the feed, the relay, the API, Postgres, the vector engine. After a warm-up, the slope of
 each one's memory is fitted to a sample every five seconds. The relay and the API have to stay flat; the stores keep
 what they are given, and are shown with it.
 
-The relay holds the name of everything that was mentioned in the last quarter of an hour, and clears out the others when
-it holds twice as many. So it is warm after half an hour: with ever new names these are most of its memory.
+The relay holds the name of everything that was mentioned in the last quarter of an hour: with ever new names these are
+most of its memory, and it is warm when that quarter is over.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ async def watch(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--warm-up", type=float, default=2 * WINDOW_MINUTES + 2, help="minutes")
+    parser.add_argument("--warm-up", type=float, default=WINDOW_MINUTES + 2, help="minutes")
     parser.add_argument("--minutes", type=float, default=10, help="measured, after the warm-up")
     parser.add_argument("--rate", type=float, default=1000, help="posts a second")
     options = parser.parse_args()

@@ -31,6 +31,9 @@ COLUMNS: Final = HISTORY_MINUTES + 60
 MOST = np.iinfo(np.uint16).max
 """Mentions of an entity in one minute of one source that are told apart from more."""
 FIRST_CAPACITY = 256
+MAX_NAMES = 500_000
+"""Names of the last `WINDOW_MINUTES` that are held. Of more, those that were said least and longest ago are forgotten:
+some of their mentions are then missing where it is told who is active, and nowhere else."""
 
 
 class StoredCounts(msgspec.Struct, frozen=True):
@@ -75,7 +78,8 @@ class CountWindow:
     """Counts up to and with the minute `last`.
 
     Rows are held of entities that were active in the last `2 * WINDOW_MINUTES`, and of those asked to be kept: about
-    2 KB each for every source. Of all others that were mentioned in the last `WINDOW_MINUTES` the name is held.
+    2 KB each for every source. Of all others that were mentioned in the last `WINDOW_MINUTES` the name is held, up to
+    `MAX_NAMES`.
     """
 
     def __init__(self, last: int) -> None:
@@ -85,6 +89,9 @@ class CountWindow:
         self._sources: dict[str, _OfSource] = {}
         self._names: list[str] = []
         self._numbers: dict[str, int] = {}
+        self._spare: list[int] = []
+        """Numbers without a name: the next names get them, so ever new names take no more than those of a window."""
+        self._minutes_went = False
         self._rows: dict[str, int] = {}
         self._free = list(range(self._capacity - 1, -1, -1))
         self._active_at: dict[str, int] = {}
@@ -115,6 +122,7 @@ class CountWindow:
         for own in self._sources.values():
             for minute in [minute for minute in own.recent if minute <= last - WINDOW_MINUTES]:
                 del own.recent[minute]
+                self._minutes_went = True
             if base > self._base:
                 self._drop(own, base)
         self.last, self._base = last, base
@@ -154,6 +162,8 @@ class CountWindow:
             own.voices[rows[held], counts.minutes[held] - self._base] = voices[held]
             new = mine & (counts.minutes > self.last - WINDOW_MINUTES) & (counts.minutes <= self.last)
             self._tell_recent(own, counts.entities, counts.minutes, mentions, np.flatnonzero(new))
+        if len(self._numbers) > MAX_NAMES:
+            self._forget_the_least()
 
     def _tell_recent(self, own: _OfSource, names: Sequence[str], minutes: Ints, mentions: Ints, at: Ints) -> None:
         numbers = np.fromiter((self._number(names[int(i)]) for i in at), np.int64, len(at))
@@ -184,36 +194,66 @@ class CountWindow:
     # -------------------------------------------------------------- who is active
     def active(self, limit: int) -> list[str]:
         """The most mentioned of the last `WINDOW_MINUTES`, `ACTIVE_MENTIONS` at least; names break ties."""
-        told = [pair for own in self._sources.values() for pair in own.recent.values()]
-        if not told:
-            return []
-        numbers, mentions = (np.concatenate([pair[n] for pair in told]) for n in (0, 1))
-        sums = np.bincount(numbers, mentions, len(self._names))
+        numbers, sums = self._said()
         active = np.flatnonzero(sums >= ACTIVE_MENTIONS)
         names = [self._names[i] for i in active]
         if len(active) > limit:
             order = sorted(range(len(active)), key=lambda i: (-sums[active[i]], names[i]))
             names = [names[i] for i in order[:limit]]
-        self._tidy(np.flatnonzero(np.bincount(numbers, minlength=len(self._names))))
+        if self._minutes_went:
+            self._minutes_went = False
+            self._forget_all_but(numbers)
         return names
+
+    def _said(self) -> tuple[Ints, Floats]:
+        """Numbers of the names said in the window, some more than once; and by number how often each was."""
+        told = [pair for own in self._sources.values() for pair in own.recent.values()]
+        if not told:
+            return np.zeros(0, np.int64), np.zeros(len(self._names))
+        numbers, mentions = (np.concatenate([pair[n] for pair in told]) for n in (0, 1))
+        return numbers, np.bincount(numbers, mentions, len(self._names))
+
+    @property
+    def names_held(self) -> int:
+        """How many names have a number, or a place for one."""
+        return len(self._names)
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)
         if number is None:
-            number = self._numbers[name] = len(self._names)
-            self._names.append(name)
+            if self._spare:
+                number = self._spare.pop()
+                self._names[number] = name
+            else:
+                number = len(self._names)
+                self._names.append(name)
+            self._numbers[name] = number
         return number
 
-    def _tidy(self, named: Ints) -> None:
-        """Give names new numbers, once most of those that have one are not mentioned any more."""
-        if len(self._names) <= 2 * len(named) + FIRST_CAPACITY:
-            return
-        renumbered = np.full(len(self._names), -1)
-        renumbered[named] = np.arange(len(named))
-        self._names = [self._names[i] for i in named]
-        self._numbers = {name: i for i, name in enumerate(self._names)}
+    def _forget_the_least(self) -> None:
+        """Make room for a tenth of `MAX_NAMES`."""
+        said, sums = self._said()
+        latest = np.zeros(len(self._names), np.int64)
         for own in self._sources.values():
-            own.recent = {minute: (renumbered[told], values) for minute, (told, values) in own.recent.items()}
+            for minute, (told, _) in own.recent.items():
+                latest[told] = np.maximum(latest[told], minute)
+        held = np.unique(said)
+        keep = np.zeros(len(self._names), bool)
+        keep[held[np.lexsort((latest[held], sums[held]))][-(MAX_NAMES * 9 // 10) :]] = True
+        for own in self._sources.values():
+            for minute, (told, values) in own.recent.items():
+                own.recent[minute] = told[keep[told]], values[keep[told]]
+        self._forget_all_but(np.flatnonzero(keep))
+
+    def _forget_all_but(self, mentioned: Ints) -> None:
+        """Take their numbers from names that are not mentioned any more."""
+        unused = np.ones(len(self._names), bool)
+        unused[mentioned] = False
+        for number in np.flatnonzero(unused).tolist():
+            name, self._names[number] = self._names[number], ""
+            if name:
+                del self._numbers[name]
+                self._spare.append(number)
 
     # -------------------------------------------------------------- rows
     def hold(self, entities: Sequence[str]) -> None:

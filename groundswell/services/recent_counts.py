@@ -94,8 +94,8 @@ class RecentCounts:
         window = self._window
         if window is None or not self._goes_on(window, position, last):
             self._window = window = CountWindow(last)
-            since = dict.fromkeys(position.until, last - WINDOW_MINUTES + 1)
-            window.tell(await self._store.counts_since(since, last))
+            for minute in range(last - WINDOW_MINUTES + 1, last + 1):  # one by one: they may hold a great many names
+                window.tell(await self._store.counts_since(dict.fromkeys(position.until, minute), minute))
         else:
             await self._go_on(window, last)
         active = window.active(self._limit)

@@ -23,7 +23,7 @@ from groundswell.metrics import Metrics
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Reporter
 from tests.api_world import World, in_world
-from tests.integration.test_relay import Screen
+from tests.relay_world import Screen
 
 
 def post_frame(time_us: int) -> bytes:

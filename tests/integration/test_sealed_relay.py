@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from groundswell.adapters.simulator.sealed import SealedServer
 from groundswell.services.relay import Relay
 from groundswell.services.session import Missed
-from tests.integration.test_relay import wipe
+from tests.relay_world import wipe
 from tests.sealed_world import (
     begun,
     rows,

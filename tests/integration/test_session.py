@@ -3,123 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-import http
-import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from pathlib import Path
 from random import Random
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.http11 import Request, Response
+from websockets.asyncio.server import ServerConnection
 
-from groundswell.adapters.jetstream import JetstreamSource
 from groundswell.adapters.replay import ReplaySource
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Ignored, Post
-from groundswell.core.session import ConnectionLost
-from groundswell.errors import SourceFailed, StoreUnavailable
-from groundswell.ports.sources import Source
+from groundswell.errors import SourceFailed
 from groundswell.services import session as session_module
 from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Session, SessionEvent
+from tests.session_world import (
+    T0,
+    FastClock,
+    Handler,
+    collect,
+    count,
+    frame,
+    lost,
+    no_cursor,
+    run,
+    send,
+    server,
+    session,
+    source,
+)
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "jetstream-v1-sample.jsonl"
-T0 = 1_783_175_880_000_000
-
-Handler = Callable[[ServerConnection], Awaitable[None]]
-
-
-class FastClock:
-    """Time runs twenty times as fast as outside, so the waits of a session are short and in proportion."""
-
-    def __init__(self, speed: float = 20) -> None:
-        self._speed = speed
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() * self._speed
-
-    def now(self) -> int:
-        return T0
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self._speed)
-
-
-def frame(n: int, text: str = "hello") -> str:
-    record = {"text": text, "createdAt": "2026-07-04T14:38:06Z"}
-    commit = {"rev": f"{n:09}", "operation": "create", "collection": "app.bsky.feed.post", "rkey": f"{n}"}
-    at = T0 + n * MICROS_PER_SECOND
-    return json.dumps({"did": "did:plc:a", "time_us": at, "kind": "commit", "commit": commit | {"record": record}})
-
-
-@asynccontextmanager
-async def server(handler: Handler, *, refuse: dict[int, int] | None = None) -> AsyncGenerator[tuple[str, list[str]]]:
-    """A WebSocket server with its address and the paths it was asked for. `refuse`: HTTP status by attempt number."""
-    asked: list[str] = []
-
-    def process(connection: ServerConnection, request: Request) -> Response | None:
-        asked.append(request.path)
-        status = (refuse or {}).get(len(asked) - 1)
-        return None if status is None else connection.respond(http.HTTPStatus(status), "no\n")
-
-    async with serve(
-        handler, "127.0.0.1", 0, process_request=process, ping_interval=None, compression=None, close_timeout=0.2
-    ) as listening:
-        yield _address(listening), asked
-
-
-def _address(listening: Server) -> str:
-    return f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
-
-
-def source(*hosts: str, quiet_after_s: float | None = 60.0) -> JetstreamSource:
-    return JetstreamSource(hosts=hosts, extractor=None, quiet_after_s=quiet_after_s)
-
-
-def session(over: Source, cursor: int | None = None, **settings: float) -> Session:
-    async def resume() -> int | None:
-        return cursor
-
-    return Session(over, FastClock(), resume=resume, rng=Random(1), **settings)
-
-
-async def collect(over: Session, until: Callable[[list[SessionEvent]], bool]) -> list[SessionEvent]:
-    """Events up to and with the one that satisfies `until`."""
-    events: list[SessionEvent] = []
-    async with aclosing(over.events(asyncio.Event())) as stream:
-        async for event in stream:
-            events.append(event)
-            if until(events):
-                break
-    return events
-
-
-def count(events: list[SessionEvent], kind: type[SessionEvent]) -> int:
-    return sum(isinstance(event, kind) for event in events)
-
-
-def lost(events: list[SessionEvent]) -> list[Lost]:
-    return [event for event in events if isinstance(event, Lost)]
-
-
-def run(main: Awaitable[None]) -> None:
-    async def bounded() -> None:
-        await asyncio.wait_for(main, 60)
-
-    asyncio.run(bounded())
-
-
-def send(*frames: str, then: Handler | None = None) -> Handler:
-    async def handler(websocket: ServerConnection) -> None:
-        for text in frames:
-            await websocket.send(text)
-        if then is None:
-            await websocket.wait_closed()
-        else:
-            await then(websocket)
-
-    return handler
 
 
 async def drop(websocket: ServerConnection) -> None:
@@ -380,7 +293,7 @@ def test_stopping_interrupts_silence_and_waiting() -> None:
                 asyncio.get_running_loop().call_soon(stop.set)
         stop = asyncio.Event()
         slow = FastClock(speed=0.001)  # a wait of half a second would last for minutes
-        over = Session(source(address), slow, resume=_nothing, rng=Random(1))
+        over = Session(source(address), slow, resume=no_cursor, rng=Random(1))
         async for event in over.events(stop):
             assert isinstance(event, Lost)
             asyncio.get_running_loop().call_soon(stop.set)
@@ -416,147 +329,5 @@ def test_a_missing_recording_fails_for_good_by_name(tmp_path: Path) -> None:
         over = ReplaySource(tmp_path / "nowhere.jsonl", extractor=None)
         with pytest.raises(SourceFailed, match=r"nowhere\.jsonl does not exist"):
             await collect(session(over), lambda _: False)
-
-    run(main())
-
-
-# ------------------------------------------------------------------ a source that follows a script
-async def _nothing() -> int | None:
-    return None
-
-
-class Scripted:
-    """A source whose connections do in turn what they are told: give these frames, then raise or fall silent."""
-
-    name = "scripted"
-    quiet_after_s = None
-
-    def __init__(self, *acts: tuple[list[bytes], Exception | None], can_replay: bool = True) -> None:
-        self.can_replay = can_replay
-        self._acts = list(acts)
-
-    @asynccontextmanager
-    async def connect(self, cursor: int | None) -> AsyncGenerator[ScriptedConnection]:
-        yield ScriptedConnection(*self._acts.pop(0))
-
-    def decode(self, raw: bytes) -> Ignored:
-        return Ignored("malformed")
-
-
-class ScriptedConnection:
-    endpoint = "script"
-
-    def __init__(self, frames: list[bytes], end: Exception | None) -> None:
-        self._frames = frames
-        self._end = end
-        self.silent = asyncio.Event()
-
-    async def receive(self) -> bytes:
-        if self._frames:
-            return self._frames.pop(0)
-        if self._end is not None:
-            raise self._end
-        await self.silent.wait()
-        raise AssertionError
-
-    async def ping(self) -> None:
-        return
-
-
-def test_what_was_read_before_a_loss_comes_before_it() -> None:
-    async def main() -> None:
-        over = Scripted(([b"1", b"2", b"3"], ConnectionLost("cut")), ([b"4"], None))
-        events = await collect(session(over), lambda seen: count(seen, Frame) == 4)
-        kinds = [type(event) for event in events]
-        assert kinds == [Connected, Frame, Frame, Frame, Lost, Connected, Frame]
-
-    run(main())
-
-
-@pytest.mark.parametrize(("can_replay", "kept"), [(False, [b"1", b"2", b"3"]), (True, [b"1"])])
-def test_a_stop_keeps_what_was_read_ahead_only_where_it_cannot_be_sent_again(
-    can_replay: bool, kept: list[bytes]
-) -> None:
-    async def main() -> None:
-        stop, raws = asyncio.Event(), []
-        async for event in session(Scripted(([b"1", b"2", b"3"], None), can_replay=can_replay)).events(stop):
-            if isinstance(event, Frame):
-                raws.append(event.raw)
-                stop.set()
-        assert raws == kept
-
-    run(main())
-
-
-def test_a_consumer_can_end_the_connection_for_a_reason_of_its_own_and_keeps_what_was_read() -> None:
-    async def main() -> None:
-        over = session(Scripted(([b"1", b"2", b"3"], None), ([b"4"], None)))
-        over.cut("spool-full", "before there is a connection, this does nothing")
-        events: list[SessionEvent] = []
-        async with aclosing(over.events(asyncio.Event())) as stream:
-            async for event in stream:
-                events.append(event)
-                if event == Frame(b"1"):
-                    over.cut("spool-full", "enough")
-                if event == Frame(b"4"):
-                    break
-        assert [type(event) for event in events] == [Connected, Frame, Frame, Frame, Lost, Connected, Frame]
-        assert (lost(events)[0].cause, lost(events)[0].detail) == ("spool-full", "enough")
-
-    run(main())
-
-
-def test_a_stable_connection_makes_the_next_wait_short_again() -> None:
-    cut = ConnectionLost("cut")
-
-    async def main() -> None:
-        over = Scripted(*[([], cut)] * 6, ([], None), ([], None))
-        held = session(over, stable_after_s=0.0)
-        flaky = session(Scripted(*[([], cut)] * 6), stable_after_s=1e9)
-        short = [loss.retry_in_s for loss in lost(await collect(held, lambda seen: count(seen, Lost) == 6))]
-        long = [loss.retry_in_s for loss in lost(await collect(flaky, lambda seen: count(seen, Lost) == 6))]
-        assert max(short) <= 0.5
-        assert max(long) > 0.5
-
-    run(main())
-
-
-def test_a_store_that_is_away_delays_the_connection_and_does_not_end_it() -> None:
-    answers: list[int | None] = [None, 7]
-
-    async def resume() -> int | None:
-        if (answer := answers.pop(0)) is None:
-            raise StoreUnavailable("Postgres is away")
-        return answer
-
-    async def main() -> None:
-        over = Session(Scripted(([b"1"], None)), FastClock(), resume=resume, rng=Random(1))
-        events = await collect(over, lambda seen: count(seen, Frame) == 1)
-        assert [type(event) for event in events] == [Lost, Connected, Frame]
-        assert events[1] == Connected("script", 7)
-
-    run(main())
-
-
-def test_an_unforeseen_error_ends_the_session_loudly() -> None:
-    async def main() -> None:
-        over = Scripted(([b"1"], KeyError("a bug")))
-        events: list[SessionEvent] = []
-        with pytest.raises(SourceFailed, match="please report") as caught:
-            async for event in session(over).events(asyncio.Event()):
-                events.append(event)
-        assert isinstance(caught.value.__cause__, KeyError)
-        assert [type(event) for event in events] == [Connected, Frame]
-
-    run(main())
-
-
-def test_leaving_the_events_early_leaves_no_task_behind() -> None:
-    async def main() -> None:
-        async with server(send(frame(1))) as (address, _):
-            before = asyncio.all_tasks()
-            await collect(session(source(address)), lambda seen: count(seen, Frame) == 1)
-            names = {task.get_coro().__qualname__ for task in asyncio.all_tasks() - before}
-            assert not {name for name in names if name.startswith(("Session", "Event.wait"))}
 
     run(main())

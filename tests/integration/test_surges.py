@@ -26,7 +26,7 @@ from groundswell.ports.storing import Batch
 from groundswell.services.surges import SurgeTeller
 from groundswell.services.time_travel import TimeTravel
 from tests.api_world import World, fill, in_world
-from tests.integration.test_relay import run_relay
+from tests.relay_world import run_relay
 from tests.rollup_world import DAY_S, HOUR_S, roll_up
 from tests.tape import TapeItem, TapeSource
 

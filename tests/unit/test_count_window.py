@@ -208,14 +208,26 @@ def test_rows_go_with_their_entities_and_come_back_empty() -> None:
     assert window.buckets(window.positions(names[:10]), voices=False)["s"].sum() == 20
 
 
-def test_names_that_nobody_says_any_more_are_forgotten() -> None:
+def test_ever_new_names_take_no_more_than_those_of_a_quarter_of_an_hour() -> None:
     window = CountWindow(START)
-    for minute in range(200):
+    for minute in range(5 * WINDOW_MINUTES):
         window.move(START + minute)
         keys = [(f"hashtag:{minute}.{n}", "s", START + minute) for n in range(50)]
-        window.tell(stored(dict.fromkeys(keys, (1, 1)), keys))
-        window.active(10)
-    assert len(window._names) < 2 * 50 * WINDOW_MINUTES + 400  # pyright: ignore[reportPrivateUsage]
+        window.tell(stored(dict.fromkeys(keys, (ACTIVE_MENTIONS, 1)), keys))
+        assert len(window.active(10**6)) == 50 * min(minute + 1, WINDOW_MINUTES)
+    assert window.names_held <= 50 * (WINDOW_MINUTES + 1)
+
+
+def test_of_more_names_than_are_held_those_said_least_and_longest_ago_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundswell.core.count_window.MAX_NAMES", 200)
+    window = CountWindow(START)
+    for minute in range(2 * WINDOW_MINUTES):
+        window.move(START + minute)
+        once = [(f"hashtag:{minute}.{n}", "s", START + minute) for n in range(100)]
+        again = [("hashtag:again", source, START + minute) for source in ("s", "t")]
+        window.tell(stored({**dict.fromkeys(once, (1, 1)), **dict.fromkeys(again, (1, 1))}, [*once, *again]))
+        assert window.active(10) == (["hashtag:again"] if minute else [])
+        assert window.names_held <= 200 + 101
 
 
 def test_a_window_does_not_move_back() -> None:
