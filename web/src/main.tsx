@@ -4,7 +4,7 @@ import { type Config, parseConfig, socketUrl } from "./config";
 import { LiveShell } from "./live/shell";
 import { App } from "./model/app";
 import { Page } from "./ui/Page";
-import "./styles.css";
+import "./styles/index.css";
 
 async function readConfig(): Promise<Config> {
   try {
