@@ -56,8 +56,11 @@ def frame(number: int, time_us: int, *, operation: str = "create") -> bytes:
     return encode({"did": f"did:plc:churn{number}", "time_us": time_us, "kind": "commit", "commit": commit})
 
 
-async def run(rate: float) -> None:
+async def run(rate: float, behind_s: float) -> None:
     numbers = itertools.count(int(time.time()))
+
+    def now() -> int:
+        return time.time_ns() // 1000 - int(behind_s * 1e6)
 
     async def send(websocket: ServerConnection) -> None:
         due, late = time.monotonic(), list[tuple[float, int]]()
@@ -65,12 +68,12 @@ async def run(rate: float) -> None:
             while True:
                 due += TICK_S
                 for number in itertools.islice(numbers, round(rate * TICK_S)):
-                    await websocket.send(frame(number, time.time_ns() // 1000), text=True)
+                    await websocket.send(frame(number, now()), text=True)
                     if number % 50 == 0:
                         late.append((due + 10, number))
                 while late and late[0][0] <= due:
                     gone = late.pop(0)[1]
-                    await websocket.send(frame(gone, time.time_ns() // 1000, operation="delete"), text=True)
+                    await websocket.send(frame(gone, now(), operation="delete"), text=True)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
         except ConnectionClosed:
             return
@@ -85,7 +88,9 @@ async def run(rate: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=1000, help="posts a second")
-    asyncio.run(run(parser.parse_args().rate))
+    parser.add_argument("--behind", type=float, default=0, help="seconds that the feed's clock is behind")
+    options = parser.parse_args()
+    asyncio.run(run(options.rate, options.behind))
 
 
 if __name__ == "__main__":

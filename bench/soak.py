@@ -1,14 +1,15 @@
 """What stays when everything else is new: memory and tables of a platform over minutes of ever new authors, entities,
 queries and connections.
 
-    python -m bench.soak [--warm-up 17] [--minutes 10] [--rate 1000]
+    python -m bench.soak [--warm-up 17] [--minutes 10] [--rate 1000] [--turn 3]
 
 Everything is its own process: the feed, the relay, the API, Postgres, the vector engine. After a warm-up, the slope of
 each one's memory is fitted to a sample every five seconds. The relay and the API have to stay flat; the stores keep
 what they are given, and are shown with it.
 
 The relay holds the name of everything that was mentioned in the last quarter of an hour: with ever new names these are
-most of its memory, and it is warm when that quarter is over.
+most of its memory, and it is warm when that quarter is over. What an hour was like is learnt a quarter of an hour after
+it, and used from half an hour after it: `--turn` sets the feed's clock back so that its hour is over at that minute.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ async def tables(url: str) -> dict[str, tuple[int, float]]:
     return found
 
 
-async def measure(warm_up: float, minutes: float, rate: float) -> None:
+async def measure(warm_up: float, minutes: float, rate: float, behind_s: float) -> None:
     with tempfile.TemporaryDirectory(prefix="groundswell-bench-") as folder:
         data_dir = Path(folder)
         postgres, engine = EmbeddedPostgres(data_dir), EmbeddedQdrant(data_dir / "qdrant")
@@ -85,7 +86,7 @@ async def measure(warm_up: float, minutes: float, rate: float) -> None:
                 "GROUNDSWELL_LOG_LEVEL": "error",
             }
             api_environment = {**shared, "GROUNDSWELL_API_PORT": f"{port}", "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0"}
-            feed = ("bench.churning_feed", "--rate", f"{rate}")
+            feed = ("bench.churning_feed", "--rate", f"{rate}", "--behind", f"{behind_s}")
             async with program(*feed, reads_line=True) as (feeding, address):
                 relay_environment = {
                     **shared, "GROUNDSWELL_SOURCE": "jetstream", "GROUNDSWELL_JETSTREAM_HOSTS": address,
@@ -171,8 +172,10 @@ def main() -> None:
     parser.add_argument("--warm-up", type=float, default=WINDOW_MINUTES + 2, help="minutes")
     parser.add_argument("--minutes", type=float, default=10, help="measured, after the warm-up")
     parser.add_argument("--rate", type=float, default=1000, help="posts a second")
+    parser.add_argument("--turn", type=float, help="minutes from the start to the turn of the feed's hour")
     options = parser.parse_args()
-    asyncio.run(measure(options.warm_up, options.minutes, options.rate))
+    behind_s = 0.0 if options.turn is None else (time.time() + options.turn * 60) % 3600
+    asyncio.run(measure(options.warm_up, options.minutes, options.rate, behind_s))
 
 
 if __name__ == "__main__":
