@@ -49,7 +49,7 @@ async def course(rig: Rig) -> None:
     slowest = rig.prober.answers.slowest_s
     rig.check("no request hangs", slowest < ANSWER_LIMIT_S, f"{slowest:.1f} s", promised=f"under {ANSWER_LIMIT_S:g} s")
 
-    rig.feed.end()
+    await rig.end_the_world()
     await _indexed(rig)
     posts, points = await rig.stored_posts(), await _points(rig)
     rig.check("every post is in the index, and nothing else", posts == points, points, promised=f"{posts} points")

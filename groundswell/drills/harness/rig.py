@@ -262,8 +262,8 @@ class Rig:
         assert self.database_url == before, "a server comes back where it was"
 
     # ------------------------------------------------------------------ the end
-    async def come_to_rest(self) -> None:
-        """End the world, let the rest of it be stored, stop the services, and hold the store against the truth."""
+    async def end_the_world(self) -> None:
+        """Let nothing happen any more, and wait until all that did is stored."""
         self.feed.end()
         last = await self.feed.last_frame_at()
 
@@ -273,6 +273,10 @@ class Rig:
 
         self.say("the world ends: waiting for the rest of it to be stored")
         await self.until(stored_to_the_end, "everything that happened is stored")
+
+    async def come_to_rest(self) -> None:
+        """End the world, let the rest of it be stored, stop the services, and hold the store against the truth."""
+        await self.end_the_world()
         await self.stop_probing()
         running = [service for service in self.services if service.alive]
         codes = await asyncio.gather(*(service.stop() for service in running))
