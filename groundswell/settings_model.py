@@ -280,6 +280,9 @@ class MoverSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    clock_skew: str | None
+    """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
+    jumps to the other side and back every 2 seconds. Empty: it is right."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
     cold. The SDK for it is loaded only then."""
@@ -319,6 +322,9 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     """The least severe message that is logged."""
     log_format: Literal["console", "json"]
     """`console` for people, `json` for one JSON object a line."""
+    clock_skew: str | None
+    """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
+    jumps to the other side and back every 2 seconds. Empty: it is right."""
     tracing: Literal["off", "xray"]
     """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
     cold. The SDK for it is loaded only then."""

@@ -211,7 +211,7 @@ class CountWindow:
         if not told:
             return np.zeros(0, np.int64), np.zeros(len(self._names))
         numbers, mentions = (np.concatenate([pair[n] for pair in told]) for n in (0, 1))
-        return numbers, np.bincount(numbers, mentions, len(self._names))
+        return numbers, np.bincount(numbers, mentions, len(self._names)).astype(float)
 
     @property
     def names_held(self) -> int:

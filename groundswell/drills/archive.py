@@ -1,4 +1,4 @@
-"""`archive`: movers die at every step and at random, two at once; and a byte of the archive flips."""
+"""`archive`: movers die at every step and at random, two at once, their clocks months apart; and a byte flips."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from groundswell.drills.harness.running import Drill
 
 DAY_S = 86_400
 AGE_S = 40 * DAY_S
+AHEAD, BEHIND, JUMPING = f"{60 * DAY_S}", f"-{60 * DAY_S}", f"{60 * DAY_S}/1"
+"""How wrong the clocks of movers are: with them, all of the stream would be due, or none of it."""
 MOVER_POINTS = tuple(point for point in CrashPoint if point.service == "mover")
 SETTLING = frozenset({CrashPoint.MOVER_BEFORE_SETTLE, CrashPoint.MOVER_AFTER_SETTLE})
 DEATH_LIMIT_S = 60.0
@@ -26,6 +28,7 @@ DAMAGED = 70
 
 
 async def course(rig: Rig) -> None:
+    await _not_due_yet(rig)
     # A hot window that is over at once: what is stored from now on has been here for a month.
     await rig.query("ALTER TABLE posts ALTER COLUMN ingested_at SET DEFAULT clock_timestamp() - interval '30 days'")
     await rig.query("UPDATE posts SET ingested_at = ingested_at - interval '30 days'")
@@ -38,8 +41,21 @@ async def course(rig: Rig) -> None:
     await rig.recover("movers that died")
 
 
+async def _not_due_yet(rig: Rig) -> None:
+    rig.say("a mover looks whose clock is two months ahead: what has just been stored stays all the same")
+    stored = await rig.stored_posts()
+    code, _ = await archive_command(rig, *MOVE, GROUNDSWELL_CLOCK_SKEW=AHEAD)
+    moved = await _files(rig)
+    rig.check(
+        "a mover whose clock is ahead moves nothing before its time",
+        code == 0 and moved == 0 and stored > 0,
+        f"{moved} files, {stored} posts",
+        promised="0 files",
+    )
+
+
 async def _die_at(rig: Rig, point: CrashPoint) -> None:
-    rig.say(f"a mover dies at {point.value}")
+    rig.say(f"a mover whose clock is two months behind dies at {point.value}")
     # The last step comes when a mover has moved all that it is given the time for.
     move = MOVE if point is CrashPoint.MOVER_AFTER_DISCARD else MOVE_TO_DEATH
     code, said = 0, ""
@@ -48,7 +64,8 @@ async def _die_at(rig: Rig, point: CrashPoint) -> None:
             await rig.until(lambda: _withdrawn(rig), "a post that is archived was deleted")
         else:
             await rig.until(lambda: _due(rig), "there is something to move")
-        code, said = await archive_command(rig, *move, GROUNDSWELL_CRASH_POINT=point.value)
+        wrong = {"GROUNDSWELL_CLOCK_SKEW": BEHIND, "GROUNDSWELL_CRASH_POINT": point.value}
+        code, said = await archive_command(rig, *move, **wrong)
         if code != 0:
             break
         await let_leases_end(rig)
@@ -82,8 +99,13 @@ async def _two_at_once(rig: Rig, *, kills: int) -> None:
         for mover in movers:
             await mover.kill()
         await let_leases_end(rig)
-    rig.say("two movers at once, to their end")
-    movers = await asyncio.gather(*(rig.run(f"mover-{k}", "archive", *MOVE) for k in range(2)))
+    rig.say("two movers at once, to their end: the clock of one is ahead, that of the other jumps")
+    movers = await asyncio.gather(
+        *(
+            rig.run(f"mover-{k}", "archive", *MOVE, GROUNDSWELL_CLOCK_SKEW=skew)
+            for k, skew in enumerate((AHEAD, JUMPING))
+        )
+    )
     codes = [await mover.ended(DEATH_LIMIT_S) for mover in movers]
     rig.check("two movers at once end well", codes == [0, 0], codes, promised="exit codes 0")
 
@@ -132,8 +154,8 @@ async def _bring_back(rig: Rig) -> None:
 
 DRILL = Drill(
     name="archive",
-    breaks="movers are killed at every step and at random, two at once; a restore too; a byte of the archive flips",
-    promises="every post is in one place and counts once; damage is found and named; a day comes back as it was",
+    breaks="movers are killed at every step and at random, two at once, with clocks months apart; a byte flips",
+    promises="every post moves when it is due, is in one place and counts once; damage is named; a day comes back",
     setup=Setup(
         posts_per_second=60,
         # An edit of what is archived already is not applied, by design: there are none here, but many deletions.

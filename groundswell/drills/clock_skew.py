@@ -1,4 +1,4 @@
-"""`clock-skew`: relay and API disagree about the time by hours, and their clocks jump."""
+"""`clock-skew`: relay and API disagree about the time by hours, and their clocks jump. Movers: see `archive`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def course(rig: Rig) -> None:
 DRILL = Drill(
     name="clock-skew",
     breaks="the clocks of relay and API are hours apart, and jump",
-    promises="every age is judged by the database's clock: nothing is skipped, moved twice, stale or from the future",
+    promises="every age is judged by the database's clock: nothing is skipped, counted twice, stale or from the future",
     setup=Setup(
         posts_per_second=80,
         relay={"GROUNDSWELL_CLOCK_SKEW": f"{AHEAD_S}"},

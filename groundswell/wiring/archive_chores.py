@@ -14,6 +14,7 @@ from groundswell.adapters.migrations import migrate, wait_for_schema
 from groundswell.adapters.own_folder import own_folder
 from groundswell.adapters.parquet_query import Answer, query
 from groundswell.adapters.postgres_pool import Pool
+from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.retention import FILE_ROWS
 from groundswell.errors import ConfigError, InvalidRequest
 from groundswell.metrics import Metrics
@@ -65,6 +66,7 @@ class Desk:
             every_s=0.0,
             scratch=self._folder / "mover",
             metrics=Metrics(),
+            clock=SystemClock(skew=self._settings.clock_skew),
             file_rows=file_rows,
         )
         return await mover.move(stop, within_s=within_s, settle=True)

@@ -70,7 +70,12 @@ async def _move(chosen: MoverSettings, within_s: float) -> Mapping[str, Any]:
         # What a run that was killed left on the disk of this process.
         shutil.rmtree(folder / "mover", ignore_errors=True)
         mover = archive_parts(archive, pool, folder / "withdrawals").mover(
-            pool, hot_days=chosen.hot_days, every_s=0.0, scratch=folder / "mover", metrics=Metrics()
+            pool,
+            hot_days=chosen.hot_days,
+            every_s=0.0,
+            scratch=folder / "mover",
+            metrics=Metrics(),
+            clock=SystemClock(skew=chosen.clock_skew),
         )
         moved: Moved = await mover.move(within_s=within_s, settle=True)
         state, detail = mover.status()
@@ -94,7 +99,8 @@ async def _sweep(chosen: CleanupSettings, within_s: float) -> Mapping[str, int]:
             stack.push_async_callback(index.close)
             ledger = PostgresVectorLedger(pool)
             orphans = OrphanVectors(index, ledger, pages=ORPHAN_PAGES, rest_bites=0, after=await ledger.anywhere())
-        cleanup = Cleanup(sweeps(chosen, pool, index, orphans=orphans), SystemClock())
+        clock = SystemClock(skew=chosen.clock_skew)
+        cleanup = Cleanup(sweeps(chosen, pool, index, orphans=orphans), clock)
         return await cleanup.round(within_s=within_s)
 
 

@@ -76,7 +76,7 @@ class ArchiveParts(msgspec.Struct, frozen=True):
         every_s: float,
         scratch: Path,
         metrics: Metrics,
-        clock: Clock | None = None,
+        clock: Clock,
         file_rows: int = FILE_ROWS,
     ) -> Mover:
         return Mover(
@@ -84,7 +84,7 @@ class ArchiveParts(msgspec.Struct, frozen=True):
             self.archive,
             self.files,
             self.withdrawals,
-            clock or SystemClock(),
+            clock,
             scratch=scratch,
             hot_s=hot_days * DAY_S,
             every_s=every_s,
