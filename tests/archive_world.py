@@ -170,3 +170,12 @@ async def places(world: World) -> Counter[str]:
     """How often each post is somewhere: in Postgres, or in a file that counts."""
     hot = [row[0] for row in await asyncio.to_thread(rows, world.url, "SELECT id FROM posts")]
     return Counter([*hot, *(found.id for found in await archived(world))])
+
+
+POSTS = tuple(post(number, day=day) for day in range(3) for number in range(30))
+
+
+async def moved(world: World) -> None:
+    await world.store.commit(batch(*POSTS))
+    age(world.url)
+    await world.mover(file_rows=20).move()

@@ -59,7 +59,7 @@ class Post(Answer):
 
 class PostAnswer(Answer):
     data: Post
-    archived: Annotated[bool, Field(description="Whether it is in the archive: not in listings, not found by search.")]
+    archived: Annotated[bool, Field(description="Whether it is in the archive: not listed, and found by its id alone.")]
     as_of: Time
 
 
@@ -82,6 +82,7 @@ class SearchHit(Answer):
             examples=[[[0, 7], [21, 25]]],
         ),
     ]
+    archived: Annotated[bool, Field(description="Whether it is in the archive, where only its id finds it.")]
     ranks: Annotated[dict[str, int] | None, Field(description="With `explain`: the rank that each leg gave.")] = None
     parts: Annotated[
         dict[str, float] | None,
@@ -91,7 +92,7 @@ class SearchHit(Answer):
 
 class SearchList(Listed):
     data: list[SearchHit]
-    legs: Annotated[list[str], Field(description="The legs that ran, of `lexical` and `semantic`.")]
+    legs: Annotated[list[str], Field(description="The legs that ran, of `lexical` and `semantic`; or `id`.")]
 
 
 class Momentum(Answer):

@@ -13,11 +13,11 @@ from starlette.requests import HTTPConnection
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
-from groundswell.ports.archive import ArchiveReader
+from groundswell.ports.archive import ArchivedPost, ArchiveReader
 from groundswell.ports.live import Hub
 from groundswell.ports.reading import AlertRules, KeyStore, ReadStore, Status
 from groundswell.ports.search import Searcher
-from groundswell.ports.storing import MomentumRow
+from groundswell.ports.storing import MomentumRow, StoredPost
 from groundswell.ports.time import Clock
 from groundswell.ports.time_budget import current_budget, one_request
 
@@ -50,6 +50,19 @@ class ApiServices:
     metrics: Metrics = field(default_factory=Metrics)
     probes: Mapping[Part, Probe] = field(default_factory=dict[Part, Probe])
     """What `/readyz` asks besides Postgres and its schema."""
+
+    async def post(self, post_id: str) -> StoredPost | ArchivedPost | None:
+        """A post by its id, wherever it is.
+
+        Raises:
+            StoreUnavailable: Postgres cannot be reached.
+            ArchiveUnavailable, ArchiveDamaged: it is in the archive, and cannot be read there.
+        """
+        found = await self.reads.post(post_id)
+        if found is None and self.archive is not None:
+            # A post that was being restored is missed by both looks.
+            found = await self.archive.post(post_id) or await self.reads.post(post_id)
+        return found
 
 
 class Condition:

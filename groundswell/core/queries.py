@@ -6,12 +6,15 @@ rate cut            both words, the last one as the beginning of a word
 $BTC #kcon @who     entities, as posts carry them; also ticker:BTC, name:"New York"
 example.com         the link domain, or the text
 bitc*               words that begin so
+
+A query that is nothing but a post's id, or its address on its network, names that post.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from urllib.parse import unquote
 
 import msgspec
 
@@ -32,6 +35,10 @@ _TERM = re.compile(
 )
 _KIND = re.compile(rf"(?:{'|'.join(ENTITY_KINDS)}):\S", re.IGNORECASE)
 _DOMAIN = re.compile(r"(?:https?://\S+|(?:[\w-]+\.)+[^\W\d_]{2,}(?:[/:?#]\S*)?)", re.IGNORECASE)
+_POST_ID = re.compile(r"at://[^\s/]+/[\w.]+/[^\s/]+")
+_POST_URL = re.compile(
+    r"https?://bsky\.app/profile/(?P<author>did(?::|%3A)[^\s/]+)/post/(?P<key>[^\s/?#]+)/?", re.IGNORECASE
+)
 _SIGILS = "$#@＃＠"
 _AROUND = "\"'.,;:!?()[]{}<>"
 _EDGES = "\"'`.,;:!?()[]{}<>|&*~^\\=+…"
@@ -83,6 +90,15 @@ class ParsedQuery(msgspec.Struct, frozen=True):
         if any(key in post.entities for key in self.not_entities):
             return True
         return any(find(post.text, word) for word in self.not_words)
+
+
+def post_named(text: str) -> str | None:
+    """The id of the post that a query names, if it does nothing else: the reverse of `core.frames.post_url`."""
+    bare = text.strip()
+    if _POST_ID.fullmatch(bare):
+        return bare
+    address = _POST_URL.fullmatch(bare)
+    return address and f"at://{unquote(address['author'])}/app.bsky.feed.post/{unquote(address['key'])}"
 
 
 def parse_query(text: str) -> ParsedQuery:

@@ -182,6 +182,18 @@ def test_search_answers_from_the_keyboard_and_says_what_it_looked_at(desk: Visit
     expect(panel).to_have_count(0)
 
 
+def test_a_posts_id_in_the_search_box_finds_that_post(desk: Visit) -> None:
+    page = desk.page
+    page.goto("/")
+    wait_for_content(page)
+    newest = page.request.get("/v1/posts?limit=1").json()["data"][0]
+    page.keyboard.press("/")
+    page.keyboard.type(newest["id"])
+    panel = page.get_by_role("region", name=newest["id"], exact=True)
+    expect(panel.get_by_role("status")).to_have_text("1 post, found by its id.")
+    expect(panel.get_by_role("article")).to_have_count(1)
+
+
 def test_a_post_that_was_found_leads_to_more_like_it(desk: Visit) -> None:
     page = desk.page
     page.goto("/#/search?q=today")

@@ -6,15 +6,12 @@ import asyncio
 import csv
 import json
 from collections.abc import Mapping
-from dataclasses import replace as replace_part
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from functions.api.app import create_app
 from groundswell.adapters.archive_directory import DirectoryArchive
 from groundswell.adapters.archive_s3 import S3Archive
 from groundswell.adapters.postgres_search import PostgresSearch
@@ -25,20 +22,22 @@ from groundswell.ports.vectors import SearchFilters
 from groundswell.services.archive_care import restore
 from groundswell.services.archive_reader import ArchivedPosts
 from groundswell.services.archived_files import ArchivedFiles
-from groundswell.services.withdrawals import Withdrawals
-from groundswell.wiring.maintenance import archive_reader, open_archive
-from tests.api_world import VERSION, parts, problem
-from tests.archive_world import World, age, batch, counts, deleted, in_world, places, post, rows, taken_down
+from groundswell.wiring.maintenance import open_archive
+from tests.archive_world import (
+    POSTS,
+    World,
+    age,
+    batch,
+    counts,
+    deleted,
+    in_world,
+    moved,
+    places,
+    rows,
+    taken_down,
+)
 from tests.integration.test_cli import Cli
 from tests.integration.test_mover import flip_a_byte
-
-POSTS = tuple(post(number, day=day) for day in range(3) for number in range(30))
-
-
-async def moved(world: World) -> None:
-    await world.store.commit(batch(*POSTS))
-    age(world.url)
-    await world.mover(file_rows=20).move()
 
 
 class ArchiveCli:
@@ -266,76 +265,6 @@ def test_the_archive_is_where_it_was_said_and_only_beside_an_embedded_database_b
     assert isinstance(named, DirectoryArchive) and named.where == "/mnt/a"
     bucket = open_archive("s3://my-bucket/some/prefix/", tmp_path, embedded=False)
     assert isinstance(bucket, S3Archive) and bucket.where == "s3://my-bucket/some/prefix"
-
-
-# ------------------------------------------------------------------ the API
-async def asked(world: World, reader: Any, *ids: str) -> list[httpx.Response]:
-    services = replace_part(parts(world.pool)[0], archive=reader)
-    app = create_app(services, version=VERSION, rate_limit_per_minute=0)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-        return [await client.get(f"/v1/posts/{post_id}") for post_id in ids]
-
-
-def test_an_archived_post_is_read_by_its_id_and_said_to_be_archived(database_url: str, tmp_path: Path) -> None:
-    hot, gone = post(1, day=9), POSTS[4]
-
-    async def scenario(world: World) -> None:
-        await world.store.commit(batch(hot))
-        fresh = (await asked(world, world.reader, hot.id))[0].json()
-        await moved(world)
-        await world.store.commit(batch(deletes=[deleted(gone)]))
-        old, missing, never = await asked(world, world.reader, POSTS[3].id, gone.id, "at://no/such")
-        assert fresh["archived"] is False and fresh["data"]["id"] == hot.id
-        assert old.json()["archived"] is True
-        assert old.json()["data"]["text"] == POSTS[3].text
-        assert set(old.json()["data"]) == set(fresh["data"])
-        problem(missing, 404)
-        problem(never, 404)
-
-    in_world(database_url, tmp_path, scenario)
-
-
-def test_an_archive_that_is_away_costs_archived_posts_and_nothing_else(database_url: str, tmp_path: Path) -> None:
-    hot = post(1, day=9)
-
-    async def scenario(world: World) -> None:
-        await moved(world)
-        await world.store.commit(batch(hot))
-        (tmp_path / "archive").rename(tmp_path / "elsewhere")
-        cache = ArchivedFiles(world.archive, tmp_path / "cache-2")
-        reader = ArchivedPosts(world.index, cache, world.files)
-        away, there, never = await asked(world, reader, POSTS[3].id, hot.id, "at://no/such")
-        body = problem(away, 503, type="/docs/problems#archive-unavailable")
-        assert "posts stay in Postgres" in body["detail"]
-        assert int(away.headers["retry-after"]) > 0
-        assert there.status_code == 200
-        problem(never, 404)
-        # The mover says so in the status, and goes on when it is back.
-        await world.store.commit(batch(deletes=[deleted(POSTS[3])]))
-        mover = world.mover(withdrawals=Withdrawals(world.index, cache, world.files))
-        stop = asyncio.Event()
-        running = asyncio.create_task(mover.run(stop))
-        async with asyncio.timeout(30):
-            while mover.status()[0] != "waiting":  # noqa: ASYNC110 -- a state is looked at, not announced
-                await asyncio.sleep(0.01)
-        assert "archive" in str(mover.status()[1]["why"])
-        stop.set()
-        await running
-        (tmp_path / "elsewhere").rename(tmp_path / "archive")
-        assert await world.withdrawals.settle() == 1
-
-    in_world(database_url, tmp_path, scenario)
-
-
-def test_an_api_that_was_not_told_of_the_archive_says_so(database_url: str, tmp_path: Path) -> None:
-    async def scenario(world: World) -> None:
-        await moved(world)
-        reader = archive_reader(None, world.pool, tmp_path)
-        old, never = await asked(world, reader, POSTS[3].id, "at://no/such")
-        assert "Set GROUNDSWELL_ARCHIVE" in problem(old, 503)["detail"]
-        problem(never, 404)
-
-    in_world(database_url, tmp_path, scenario)
 
 
 # ------------------------------------------------------------------ fetched files

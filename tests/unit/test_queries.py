@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from groundswell.core.frames import post_url
 from groundswell.core.posts import Post
-from groundswell.core.queries import ParsedQuery, parse_query
+from groundswell.core.queries import ParsedQuery, parse_query, post_named
 from groundswell.core.terms import chain
 
 
@@ -96,3 +97,22 @@ def test_every_text_is_a_query(text: str) -> None:
 
 def test_a_huge_query_is_cut() -> None:
     assert len(parse_query("word " * 5_000).words) <= 24
+
+
+@given(
+    st.from_regex(r"did:(plc:[a-z2-7]{24}|web:[a-z.]{1,20})", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9._~:-]{1,20}", fullmatch=True),
+)
+def test_a_post_is_named_by_its_id_and_by_its_address(did: str, key: str) -> None:
+    named = Post(f"at://{did}/app.bsky.feed.post/{key}", "jetstream", did, "", 0, "r", 0)
+    address = post_url(named)
+    assert address is not None
+    assert post_named(f" {named.id}\n") == post_named(address) == named.id
+
+
+@given(st.text())
+def test_whatever_says_more_than_a_posts_id_names_none(text: str) -> None:
+    assert post_named(text) is None or text.strip() == post_named(text)
+    assert post_named(f"more at://did:plc:a/app.bsky.feed.post/3k {text}") is None
+    assert post_named("at://did:plc:a/app.bsky.feed.post") is None
+    assert post_named("https://bsky.app/profile/alice.example/post/3k") is None

@@ -14,6 +14,7 @@ from functions.api.services import Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
 from groundswell.errors import NotFound
+from groundswell.ports.archive import ArchivedPost
 
 router = APIRouter(tags=["posts"], dependencies=[Depends(accepts("application/json"))])
 
@@ -49,14 +50,9 @@ async def read_post(
     id: PostId,
 ) -> Response:
     """One post by its id, wherever it is. `archived`: it is too old for listings and search, and in the archive."""
-    found = await api.services.reads.post(id)
-    archived = None
-    if found is None and api.services.archive is not None:
-        archived = await api.services.archive.post(id)
-        # A post that was being restored is missed by both looks.
-        found = archived or await api.services.reads.post(id)
+    found = await api.services.post(id)
     if found is None:
         raise NotFound("There is no such post: it was never seen, or was deleted.")
     now = await api.condition.now()
-    body = {"data": post_json(found.post), "archived": archived is not None}
+    body = {"data": post_json(found.post), "archived": isinstance(found, ArchivedPost)}
     return json_answer(request, body, as_of=now, max_age_s=STEADY_MAX_AGE_S)

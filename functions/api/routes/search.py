@@ -14,11 +14,18 @@ from functions.api.parameters import Limit, PostFilters, PostId, YesNo, accepts,
 from functions.api.services import Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import SEARCH_CURSOR, decode_search_cursor, encode_search_cursor
+from groundswell.core.queries import post_named
+from groundswell.ports.archive import ArchivedPost
 from groundswell.ports.search import SearchAnswer, SearchHit, SearchPlace
+from groundswell.ports.storing import StoredPost
+from groundswell.ports.vectors import SearchFilters
 
 router = APIRouter(tags=["search"], dependencies=[Depends(accepts("application/json"))])
 
 MAX_QUERY_CHARACTERS = 10_000
+EVERY_POST = SearchFilters()
+ID = "id"
+"""The leg of a search that names a post."""
 
 
 Cursor = Annotated[str | None, Query(pattern=SEARCH_CURSOR)]
@@ -47,8 +54,14 @@ async def search(
 ) -> Response:
     """The best matches first, by words and by meaning together; one post stands for its copies.
 
-    `legs` and `degraded` say what took part. Pages do not shift while new posts arrive.
+    `legs` and `degraded` say what took part. Pages do not shift while new posts arrive. Where `q` is a post's id or its
+    address, that post is the answer, also if it is archived.
     """
+    named = post_named(q)
+    if named is not None and filters == EVERY_POST and cursor is None:
+        post = await api.services.post(named)
+        if post is not None:
+            return await _answer(request, api, _only(post), archived=isinstance(post, ArchivedPost), explain=explain)
     found = await api.services.search.search(q, filters, limit, after=_place(cursor))
     return await _answer(request, api, found, explain=explain)
 
@@ -69,17 +82,23 @@ async def similar(
     return await _answer(request, api, found, explain=explain)
 
 
+def _only(found: StoredPost | ArchivedPost) -> SearchAnswer:
+    return SearchAnswer(hits=[SearchHit(found.pk, found.post, 1.0, {ID: 1}, {ID: 1.0})], legs=[ID], degraded=[])
+
+
 def _place(cursor: str | None) -> SearchPlace | None:
     """Raises `InvalidRequest`."""
     place = parse_cursor(decode_search_cursor, cursor)
     return None if place is None else SearchPlace(*place)
 
 
-async def _answer(request: Request, api: Given, found: SearchAnswer, *, explain: bool) -> Response:
+async def _answer(
+    request: Request, api: Given, found: SearchAnswer, *, explain: bool, archived: bool = False
+) -> Response:
     status, now = await api.condition.status(), await api.condition.now()
     return list_answer(
         request,
-        [_hit_json(hit, explain=explain) for hit in found.hits],
+        [_hit_json(hit, explain=explain, archived=archived) for hit in found.hits],
         next_cursor=None if found.next is None else encode_search_cursor(*msgspec.structs.astuple(found.next)),
         as_of=now,
         degraded=[*status.degraded, *found.degraded],
@@ -87,6 +106,12 @@ async def _answer(request: Request, api: Given, found: SearchAnswer, *, explain:
     )
 
 
-def _hit_json(hit: SearchHit, *, explain: bool) -> dict[str, Any]:
-    body = {"post": post_json(hit.post), "score": hit.score, "similar": hit.similar, "highlights": hit.highlights}
+def _hit_json(hit: SearchHit, *, explain: bool, archived: bool) -> dict[str, Any]:
+    body = {
+        "post": post_json(hit.post),
+        "score": hit.score,
+        "similar": hit.similar,
+        "highlights": hit.highlights,
+        "archived": archived,
+    }
     return {**body, "ranks": hit.ranks, "parts": hit.parts} if explain else body

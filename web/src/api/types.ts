@@ -127,12 +127,14 @@ export interface SearchHit {
   similar: number;
   /** Where the text says what was asked for: start and end (exclusive), in Unicode code points. */
   highlights: readonly (readonly [number, number])[];
+  /** Whether it is in the archive, where only its id finds it. */
+  archived: boolean;
   /** Leg to the rank it gave the post: why it is here. There when the search was asked to explain. */
   ranks: Record<string, number> | null;
 }
 
 export interface SearchAnswer extends Page<SearchHit> {
-  /** The legs that ran, of `lexical` and `semantic`. */
+  /** The legs that ran, of `lexical` and `semantic`; or `id`, where the query was a post's. */
   legs: string[];
 }
 

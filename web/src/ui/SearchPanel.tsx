@@ -6,7 +6,7 @@ import { Notice } from "./Notice";
 import { Panel } from "./Panel";
 import { PostItem } from "./PostItem";
 
-const LEGS: Record<string, string> = { lexical: "by words", semantic: "by meaning" };
+const LEGS: Record<string, string> = { lexical: "by words", semantic: "by meaning", id: "by its id" };
 
 export function SearchPanel({ app }: { app: App }) {
   const search = app.search.value;
@@ -32,17 +32,18 @@ export function SearchPanel({ app }: { app: App }) {
 
 function Answer({ app, query, answer }: { app: App; query: string | null; answer: SearchAnswer }) {
   const nowMs = app.now.value;
+  const byId = answer.legs.includes("id");
   return (
     <>
       <p class="search-note" role="status">
         {counted(answer.data.length, "post")}, found{" "}
         {answer.legs.map((leg) => LEGS[leg] ?? leg).join(" and ")}.
-        {!answer.legs.includes("semantic") && (
+        {!byId && !answer.legs.includes("semantic") && (
           <span class="badge" title={degradations(answer.degraded, app.status.value).join(". ")}>
             lexical only
           </span>
         )}
-        {!answer.legs.includes("lexical") && <span class="badge">semantic only</span>}
+        {!byId && !answer.legs.includes("lexical") && <span class="badge">semantic only</span>}
       </p>
       {answer.data.length === 0 && (
         <Notice kind="empty">
@@ -59,8 +60,8 @@ function Answer({ app, query, answer }: { app: App; query: string | null; answer
             nowMs={nowMs}
             highlights={hit.highlights}
             similar={hit.similar}
-            offersMore
-            note={foundBy(hit)}
+            offersMore={!hit.archived}
+            note={hit.archived ? "from the archive" : foundBy(hit)}
           />
         ))}
       </div>
@@ -70,7 +71,7 @@ function Answer({ app, query, answer }: { app: App; query: string | null; answer
 
 function foundBy(hit: SearchHit): string | undefined {
   const legs = Object.keys(hit.ranks ?? {});
-  if (legs.length === 0) return undefined;
+  if (legs.length === 0 || legs[0] === "id") return undefined;
   if (legs.length > 1) return "words and meaning";
   return legs[0] === "semantic" ? "meaning" : "words";
 }
