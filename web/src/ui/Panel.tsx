@@ -1,6 +1,9 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 
+/** A title of more characters, such as an address, is written smaller. */
+const LONG_TITLE = 40;
+
 /** What was opened: takes the focus when its title changes, and is left by its link or Escape. */
 export function Panel({
   id,
@@ -31,7 +34,13 @@ export function Panel({
     <section class="panel" aria-labelledby={id}>
       <header class="panel-head">
         <div class="eyebrow">{eyebrow}</div>
-        <h2 id={id} ref={heading} tabIndex={-1} dir="auto">
+        <h2
+          id={id}
+          ref={heading}
+          tabIndex={-1}
+          dir="auto"
+          class={title.length > LONG_TITLE ? "long" : undefined}
+        >
           {title}
         </h2>
         <a class="close" href="#/">
