@@ -73,7 +73,7 @@ class MomentumTicker:
         self._recent = RecentCounts(store, limit=MAX_ACTIVE)
         self._stages: dict[str, StageState] | None = None
         self._originality: dict[str, float] = {}
-        """Of what is not dormant: how much of what is said is no copy."""
+        """Of what is not dormant, and of what stirs: how much of what is said is no copy."""
         self._published: dict[str, MomentumRow] = {}
         self._as_of: Micros | None = None
         self._judged: Micros | None = None
@@ -195,8 +195,9 @@ class MomentumTicker:
         authors = counts.observed.authors
         stirring = (now.surprisal >= TOLD) & (authors >= MIN_AUTHORS)
         positions = {entity: i for i, entity in enumerate(counts.entities)}
-        asked = {counts.entities[int(i)] for i in np.flatnonzero(stirring)} | (before.keys() & positions.keys())
-        await self._compare([counts.entities[int(i)] for i in np.flatnonzero(stirring)], counts.as_of)
+        stir = [counts.entities[int(i)] for i in np.flatnonzero(stirring)]
+        asked = {*stir, *(before.keys() & positions.keys())}
+        await self._compare(stir, counts.as_of)
         stages: dict[str, StageState] = {}
         changes: list[StageDraft] = []
         for entity in sorted(asked):
@@ -219,7 +220,9 @@ class MomentumTicker:
                 row = self._row(i, counts, now, {entity: new})
                 numbers = evidence(row)
                 changes.append(StageDraft(entity, row.kind, row.as_of, old.stage, new.stage, row.score, numbers))
-        self._originality = {entity: self._originality[entity] for entity in stages if entity in self._originality}
+        # What stirs and is held down for its copies is shown so, too.
+        kept = stages.keys() | set(stir)
+        self._originality = {entity: own for entity, own in self._originality.items() if entity in kept}
         return stages, changes
 
     async def _compare(self, entities: Sequence[str], as_of: Micros) -> None:

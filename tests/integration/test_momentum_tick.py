@@ -155,8 +155,14 @@ def test_one_loud_account_and_a_chain_of_copies_change_no_stage(database_url: st
         conn.execute(
             "TRUNCATE posts, minute_authors, minute_counts, minute_totals, coverage, cursors, momentum, habits, watched"
         )
-    copied, _ = run(database_url, lambda pool: play(pool, a_story(copies=True), [60]))
+    copied, heard = run(database_url, lambda pool: play(pool, a_story(copies=True), [60]))
     assert copied == []
+    # Nor do copies make a score that says otherwise.
+    updates = [msgspec.json.decode(event.data) for event in heard.events if event.type == "momentum.update"]
+    rows = [row for update in updates for row in update["entities"] if row["entity"] == BTC]
+    assert min(row["parts"]["originality"] for row in rows) < 0.2
+    assert max(row["parts"]["surprisal"] for row in rows) > 2
+    assert max(row["score"] for row in rows if row["parts"]["surprisal"] > 2) < 0.9
 
 
 def test_what_is_deleted_is_gone_from_the_next_tick(database_url: str) -> None:

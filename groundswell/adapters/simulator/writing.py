@@ -25,7 +25,7 @@ from groundswell.adapters.simulator.chance import (
     zipf_authors,
 )
 from groundswell.adapters.simulator.config import WorldConfig
-from groundswell.adapters.simulator.phrases import Rendered, Template
+from groundswell.adapters.simulator.phrases import Template
 from groundswell.adapters.simulator.surges import Lane
 from groundswell.adapters.simulator.vocabulary import BUCKETS, vocabulary
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
@@ -39,9 +39,11 @@ _ORDINARY = 0
 _REPLY_REACH_S = 900
 _STRIDE = 618_033
 """Coprime to a million, so that the record keys of one second never meet."""
-_SLOTS, _WHO, _WHEN, _PARENT, _EDITED = (np.uint64(mix(n)) for n in range(5))
+_SLOTS, _WHO, _WHEN, _PARENT, _EDITED, _REACTS = (np.uint64(mix(n)) for n in range(6))
 _RHYTHM_SWING = 0.35
 _RHYTHM_PEAK_HOUR = 19
+_TYPO_FIXED = "\\n\\n(edited for a typo)"
+"""As JSON writes it."""
 _LATE_AT_LEAST_S = 300
 _LATE_AT_MOST_S = 3 * 86_400
 
@@ -152,19 +154,21 @@ class Writer:
         instants: list[Micros] = written_at.tolist()
         columns = zip(values, slots, seconds, lane_numbers, instants, strict=True)
         for n, (value, bits, second, lane, micros) in enumerate(columns):
-            quote = reply = ""
+            quote = reply = reaction = ""
             if lane:
                 lines = lanes[lane].lines
                 template = lines[(value & 4095) * len(lines) >> 12]
+                if lanes[lane].surge.kind != "spam":
+                    reaction = self._reaction(template.lang, value)
             else:
                 template = words.choices(second // _SECONDS_PER_BUCKET % BUCKETS)[value & 4095]
                 parent = parents.get(n)
                 if parent is not None:
                     quote, reply, template = self._refer(parent, value, template)
-            if edited and bits & 1:
-                text, facets, card, entities = self._typo_fixed(template, value)
-            else:
-                text, facets, card, entities = template.render(bits)
+            typo_fixed = edited and bits & 1
+            # A typo is fixed in the first version's words.
+            text, facets, card, entities = template.render(mix(value ^ int(_SLOTS)) if typo_fixed else bits)
+            text += reaction + (_TYPO_FIXED if typo_fixed else "")
             embed = quote or card
             if not embed and (value >> 44) & 0xFFFF < self._image_limit:
                 embed = _image(content[n])
@@ -250,10 +254,15 @@ class Writer:
         answers = vocabulary().replies(line.lang)
         return "", f'"reply":{{"parent":{strong},"root":{strong}}},', answers[(value & 4095) * len(answers) >> 12]
 
-    def _typo_fixed(self, template: Template, value: int) -> Rendered:
-        """The first version's words with a note at the end."""
-        text, facets, card, entities = template.render(mix(value ^ int(_SLOTS)))
-        return text + "\\n\\n(edited for a typo)", facets, card, entities
+    @staticmethod
+    def _reaction(lang: str, value: int) -> str:
+        """What every other author of a surge adds of their own: without it, a crowd would look like copies."""
+        chance = mix(value ^ int(_REACTS))
+        if chance >> 40 & 1:
+            return ""
+        answers = vocabulary().replies(lang)
+        text, facets, card, entities = answers[(chance & 4095) * len(answers) >> 12].render(mix(chance))
+        return "" if facets or card or entities else f" {text}"
 
     def _claimed(self, micros: Micros, value: int) -> str:
         second, within = divmod(micros, MICROS_PER_SECOND)
