@@ -143,6 +143,14 @@ def stored(url: str) -> list[list[tuple[Any, ...]]]:
         return [conn.execute(query).fetchall() for query in STORED]
 
 
+def undisturbed(url: str, items: list[TapeItem]) -> list[list[tuple[Any, ...]]]:
+    """What is stored of a tape that nothing disturbs. The store is empty afterwards."""
+    run_relay(url, TapeSource(items))
+    found = stored(url)
+    wipe(url)
+    return found
+
+
 def rows(url: str, query: str) -> list[tuple[Any, ...]]:
     with psycopg.connect(url) as conn:
         return conn.execute(query).fetchall()

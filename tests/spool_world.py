@@ -114,6 +114,11 @@ class Running:
                     assert condition(), "the relay ended first"
                 await asyncio.sleep(0.005)
 
+    async def lose_the_store(self) -> None:
+        """As soon as something is stored."""
+        await self.until(lambda: self.relay.state.batches_total >= 2)
+        self.store.away = True
+
     async def ended(self) -> None:
         await asyncio.wait_for(self.task, 60)
 

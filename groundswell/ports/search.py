@@ -62,6 +62,8 @@ class SearchHit(msgspec.Struct, frozen=True):
     """Where the text says what was asked for: start and end (exclusive), in Unicode code points."""
     similar: int = 0
     """Further posts that say the same, in these words or nearly."""
+    archived: bool = False
+    """Whether it is in the archive, where only its id finds it."""
 
 
 class SearchPlace(msgspec.Struct, frozen=True):

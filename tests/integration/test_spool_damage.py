@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.relay_world import rows, run_relay, stored, tape, wipe
+from tests.relay_world import rows, run_relay, tape, undisturbed, wipe
 from tests.spool_world import (
     Live,
     World,
@@ -28,15 +28,12 @@ def flip(folder: Path, *, share: float) -> None:
 
 def test_a_damaged_spool_is_made_good_by_a_source_that_can_send_again(database_url: str, tmp_path: Path) -> None:
     items = tape(60)
-    run_relay(database_url, TapeSource(items))
-    undisturbed = stored(database_url)
-    wipe(database_url)
+    whole = undisturbed(database_url, items)
 
     async def main() -> None:
         world = World(database_url, tmp_path, segment_bytes=1500)
         async with world.relay(TapeSource(items, ends=False)) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.relay.state.frames_total == len(items))
             await running.until(lambda: running.spool.depth > 8)
         flip(tmp_path, share=0.5)
@@ -46,7 +43,7 @@ def test_a_damaged_spool_is_made_good_by_a_source_that_can_send_again(database_u
             await running.until(lambda: ("spool-damaged", True, True) in gaps(database_url))
 
     run(main())
-    same_but_for_silence(database_url, undisturbed)
+    same_but_for_silence(database_url, whole)
 
 
 def test_damage_is_a_gap_where_the_source_cannot_send_again_and_all_else_is_stored(
@@ -57,8 +54,7 @@ def test_damage_is_a_gap_where_the_source_cannot_send_again_and_all_else_is_stor
     async def main() -> None:
         world = World(database_url, tmp_path, segment_bytes=1500)
         async with world.relay(Live(items)) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.relay.state.frames_total == len(items))
             await running.until(lambda: running.spool.last is None and running.spool.depth > 8)
             running.stop.set()
@@ -92,8 +88,7 @@ def test_a_database_that_has_nothing_gets_all_that_a_damaged_spool_still_holds(
     async def main() -> None:
         world = World(database_url, tmp_path, segment_bytes=1500)
         async with world.relay(TapeSource(items, ends=False)) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.relay.state.frames_total == len(items))
             await running.until(lambda: running.spool.depth > 8)
             damaged = running.spool.depth
@@ -111,9 +106,7 @@ def test_a_database_that_has_nothing_gets_all_that_a_damaged_spool_still_holds(
 def test_a_database_that_lost_what_it_had_taken_is_given_it_again(database_url: str, tmp_path: Path) -> None:
     """It was restored, or failed over to a replica that lagged."""
     items = tape(60)
-    run_relay(database_url, TapeSource(items))
-    undisturbed = stored(database_url)
-    wipe(database_url)
+    whole = undisturbed(database_url, items)
 
     async def main() -> None:
         world = World(database_url, tmp_path)
@@ -129,4 +122,4 @@ def test_a_database_that_lost_what_it_had_taken_is_given_it_again(database_url: 
             await stored_to_the_end(running, database_url, items)
 
     run(main())
-    same_but_for_silence(database_url, undisturbed)
+    same_but_for_silence(database_url, whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.relay_world import at, rows, run_relay, stored, tape, wipe
+from tests.relay_world import at, rows, tape, undisturbed
 from tests.spool_world import (
     Live,
     World,
@@ -19,15 +19,12 @@ from tests.tape import TapeSource
 
 def test_a_full_spool_leaves_a_source_unread_that_can_send_again(database_url: str, tmp_path: Path) -> None:
     items = tape(200)
-    run_relay(database_url, TapeSource(items))
-    undisturbed = stored(database_url)
-    wipe(database_url)
+    whole = undisturbed(database_url, items)
 
     async def main() -> None:
         world = World(database_url, tmp_path, max_bytes=6000, segment_bytes=1500)
         async with world.relay(TapeSource(items, ends=False)) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.relay.state.spool_full is not None)
             read = running.relay.state.frames_total
             assert read < len(items)
@@ -36,7 +33,7 @@ def test_a_full_spool_leaves_a_source_unread_that_can_send_again(database_url: s
             running.store.away = False
             await stored_to_the_end(running, database_url, items)
             assert running.relay.state.spool_full is None
-        same_but_for_silence(database_url, undisturbed)
+        same_but_for_silence(database_url, whole)
         assert gaps(database_url) == []
 
     run(main())
@@ -52,8 +49,7 @@ def test_a_full_spool_is_a_gap_of_its_own_for_a_source_that_cannot_send_again(
     async def main() -> None:
         world = World(database_url, tmp_path, max_bytes=4000, segment_bytes=1000)
         async with world.relay(wire) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.relay.state.spool_full is not None)
             await running.until(lambda: wire.connected == 0)
             wire.pass_by(until=at(450))

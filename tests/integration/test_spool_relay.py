@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from groundswell.adapters.disk_spool import DiskSpool
-from tests.relay_world import at, rows, run_relay, stored, tape, wipe
+from tests.relay_world import at, rows, run_relay, stored, tape, undisturbed, wipe
 from tests.spool_world import (
     LAST_CURSOR,
     World,
@@ -28,15 +28,12 @@ def test_with_the_database_away_the_relay_reads_on_and_stores_everything_later(
     database_url: str, tmp_path: Path
 ) -> None:
     items = tape(60)
-    run_relay(database_url, TapeSource(items))
-    undisturbed = stored(database_url)
-    wipe(database_url)
+    whole = undisturbed(database_url, items)
 
     async def main() -> None:
         world = World(database_url, tmp_path)
         async with world.relay(TapeSource(items, ends=False)) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.relay.state.frames_total == len(items))
             await running.until(lambda: running.spool.depth > 5)
             state, detail = running.relay.status()
@@ -52,7 +49,7 @@ def test_with_the_database_away_the_relay_reads_on_and_stores_everything_later(
             await stored_to_the_end(running, database_url, items)
             assert running.relay.status()[0] != "storing-delayed"
             assert running.metrics.value("spool_batches") == 0
-        same_but_for_silence(database_url, undisturbed)
+        same_but_for_silence(database_url, whole)
         assert gaps(database_url) == []
 
     run(main())
@@ -93,7 +90,7 @@ def test_a_relay_that_is_stopped_while_it_catches_up_with_its_spool_stores_all_o
     breaks=st.lists(st.integers(0, 70), max_size=4),
     kills=st.lists(st.integers(1, 70), max_size=3),
 )
-def outages(database_url: str, undisturbed: list[Any], away: Any, breaks: list[int], kills: list[int]) -> None:
+def outages(database_url: str, whole: list[Any], away: Any, breaks: list[int], kills: list[int]) -> None:
     wipe(database_url)
     items = tape(60)
 
@@ -112,25 +109,21 @@ def outages(database_url: str, undisturbed: list[Any], away: Any, breaks: list[i
 
     with tempfile.TemporaryDirectory() as folder:
         run(main(Path(folder)))
-    assert stored(database_url) == undisturbed
+    assert stored(database_url) == whole
 
 
 def test_outages_of_the_database_and_the_source_and_kills_in_any_order_leave_the_same(database_url: str) -> None:
-    run_relay(database_url, TapeSource(tape(60)))
-    outages(database_url, stored(database_url))
+    outages(database_url, undisturbed(database_url, tape(60)))
 
 
 def test_a_relay_that_is_killed_while_storing_is_delayed_loses_nothing(database_url: str, tmp_path: Path) -> None:
     items = tape(60)
-    run_relay(database_url, TapeSource(items))
-    undisturbed = stored(database_url)
-    wipe(database_url)
+    whole = undisturbed(database_url, items)
 
     async def main() -> None:
         world = World(database_url, tmp_path)
         async with world.relay(TapeSource(items, [30], ends=False)) as running:
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(lambda: running.spool.depth > 3)
         async with world.relay(TapeSource(items, ends=False), away=True) as running:
             await running.until(lambda: running.relay.state.frames_total > 20)
@@ -140,7 +133,7 @@ def test_a_relay_that_is_killed_while_storing_is_delayed_loses_nothing(database_
             await stored_to_the_end(running, database_url, items)
         assert source.connections[0] is not None
         assert source.connections[0] > at(0)
-        same_but_for_silence(database_url, undisturbed)
+        same_but_for_silence(database_url, whole)
 
     run(main())
 
@@ -170,9 +163,7 @@ def test_a_start_without_the_database_goes_on_where_it_was_last_known_to_be(data
 
 def test_a_start_without_the_database_that_does_not_know_where_waits_for_it(database_url: str, tmp_path: Path) -> None:
     items = tape(20)
-    run_relay(database_url, TapeSource(items))
-    undisturbed = stored(database_url)
-    wipe(database_url)
+    whole = undisturbed(database_url, items)
 
     async def main() -> None:
         source = TapeSource(items, ends=False)
@@ -182,7 +173,7 @@ def test_a_start_without_the_database_that_does_not_know_where_waits_for_it(data
             assert running.relay.state.why is not None
             running.store.away = False
             await stored_to_the_end(running, database_url, items)
-        same_but_for_silence(database_url, undisturbed)
+        same_but_for_silence(database_url, whole)
 
     run(main())
 
@@ -217,8 +208,7 @@ def test_what_is_live_is_shown_while_storing_is_delayed_and_comes_again_with_its
         world = World(database_url, tmp_path)
         source = TapeSource(items, ends=False)
         async with world.relay(source, recording=True) as running:  # a recording counts as live throughout
-            await running.until(lambda: running.relay.state.batches_total >= 2)
-            running.store.away = True
+            await running.lose_the_store()
             await running.until(
                 lambda: running.relay.state.frames_total == len(items) and len(world.screen.previewed) > 20
             )

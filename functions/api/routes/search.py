@@ -61,7 +61,7 @@ async def search(
     if named is not None and filters == EVERY_POST and cursor is None:
         post = await api.services.post(named)
         if post is not None:
-            return await _answer(request, api, _only(post), archived=isinstance(post, ArchivedPost), explain=explain)
+            return await _answer(request, api, _only(post), explain=explain)
     found = await api.services.search.search(q, filters, limit, after=_place(cursor))
     return await _answer(request, api, found, explain=explain)
 
@@ -83,7 +83,9 @@ async def similar(
 
 
 def _only(found: StoredPost | ArchivedPost) -> SearchAnswer:
-    return SearchAnswer(hits=[SearchHit(found.pk, found.post, 1.0, {ID: 1}, {ID: 1.0})], legs=[ID], degraded=[])
+    archived = isinstance(found, ArchivedPost)
+    hit = SearchHit(found.pk, found.post, 1.0, {ID: 1}, {ID: 1.0}, archived=archived)
+    return SearchAnswer(hits=[hit], legs=[ID], degraded=[])
 
 
 def _place(cursor: str | None) -> SearchPlace | None:
@@ -92,13 +94,11 @@ def _place(cursor: str | None) -> SearchPlace | None:
     return None if place is None else SearchPlace(*place)
 
 
-async def _answer(
-    request: Request, api: Given, found: SearchAnswer, *, explain: bool, archived: bool = False
-) -> Response:
+async def _answer(request: Request, api: Given, found: SearchAnswer, *, explain: bool) -> Response:
     status, now = await api.condition.status(), await api.condition.now()
     return list_answer(
         request,
-        [_hit_json(hit, explain=explain, archived=archived) for hit in found.hits],
+        [_hit_json(hit, explain=explain) for hit in found.hits],
         next_cursor=None if found.next is None else encode_search_cursor(*msgspec.structs.astuple(found.next)),
         as_of=now,
         degraded=[*status.degraded, *found.degraded],
@@ -106,12 +106,12 @@ async def _answer(
     )
 
 
-def _hit_json(hit: SearchHit, *, explain: bool, archived: bool) -> dict[str, Any]:
+def _hit_json(hit: SearchHit, *, explain: bool) -> dict[str, Any]:
     body = {
         "post": post_json(hit.post),
         "score": hit.score,
         "similar": hit.similar,
         "highlights": hit.highlights,
-        "archived": archived,
+        "archived": hit.archived,
     }
     return {**body, "ranks": hit.ranks, "parts": hit.parts} if explain else body
