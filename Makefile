@@ -66,7 +66,7 @@ generate: $(INSTALLED) ## Make the files that come from env.schema.json and the 
 	@$(BIN)/groundswell env generate
 
 synth: set-up cdk/node_modules/.installed ## Check a deployment: stacks, cdk-nag, connections, monthly cost
-	@cd cdk && exec ../$(BIN)/npx --no-install cdk synth --quiet --all
+	@cd cdk && exec ../$(BIN)/npx --no-install cdk synth --quiet
 
 rehearse: set-up cdk/node_modules/.installed ## Deploy into a local AWS, run what was deployed, and drive it (SHORT=1: in a minute)
 	@exec $(BIN)/python -m rehearsal $(if $(SHORT),--short)

@@ -140,6 +140,9 @@ class Relay(Construct):
     def _image(self, chosen: Knobs, *, x86: bool) -> ecs.ContainerImage:
         if chosen.relay_image:
             return ecs.ContainerImage.from_registry(chosen.relay_image)
+        accept_wildcards(
+            self.task.obtain_execution_role(), "A token of ECR takes no narrower resource.", resources=("*",)
+        )
         return ecs.ContainerImage.from_asset(
             str(ROOT),
             file="relay_container/Dockerfile",

@@ -19,6 +19,8 @@ from cdk.assets import StubAssets
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOYMENTS: Mapping[str, Mapping[str, object]] = {
     "budget": {"alert_email": "ops@example.com", "qdrant_url": "https://x.aws.cloud.qdrant.io:6333"},
+    # As cdk.json is: the relay's image is built by the deploy.
+    "image": {"relay_image": ""},
     "production": {"profile": "production"},
     "combined": {"topology": "combined"},
     "own-qdrant": {
