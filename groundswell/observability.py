@@ -30,6 +30,8 @@ class Progress(Protocol):
 
 # ------------------------------------------------------------------ logs
 LogFormat: TypeAlias = Literal["console", "json"]
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Characters that move a cursor, end a line or turn the direction of text: none of them reaches a log."""
 _CREDENTIALS = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _CHATTY = ("httpx", "httpcore", "websockets", "uvicorn", "alembic", "asyncio", "botocore", "mangum")
@@ -75,9 +77,11 @@ class MaskingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         extra = "".join(f" {key}={value}" for key, value in extra_fields(record).items())
-        text = super().format(record)
-        first, newline, rest = text.partition("\n")
-        return mask(f"{first}{extra}{newline}{rest}", self._hidden)
+        said = [escape_controls(f"{record.getMessage()}{extra}")]
+        if record.exc_info:
+            # Indented, so that no line of an exception's text looks like a record of its own.
+            said += [f"  {escape_controls(line)}" for line in self.formatException(record.exc_info).split("\n")]
+        return mask("\n".join(said), self._hidden)
 
 
 class JsonFormatter(logging.Formatter):
@@ -98,11 +102,16 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)
-        return mask(json.dumps(said, ensure_ascii=False, default=str), self._hidden)
+        return mask(escape_controls(json.dumps(said, ensure_ascii=False, default=str)), self._hidden)
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, object]:
     return {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+
+
+def escape_controls(text: str) -> str:
+    r"""Return `text` with each control character written as JSON writes it, for example `\u001b`."""
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def mask(text: str, hidden: Iterable[str] = ()) -> str:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.api.limits import RateLimiter, TrustedProxies
-from functions.api.problems import problem_response, unexpected
+from functions.api.problems import MAX_ECHO_CHARS, problem_response, unexpected
 from groundswell.errors import TooManyRequests
 from groundswell.metrics import Metrics
 from groundswell.ports.time import Clock
@@ -25,7 +26,8 @@ log = logging.getLogger(__name__)
 HEAD_SCOPE_KEY: Final = "groundswell.head"
 """Set in the scope of a GET whose body nobody will see."""
 
-API_PREFIX: Final = "/v1/"
+UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})
+"""Paths that a health check asks every few seconds. Requests for all others are limited by address."""
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
 EXPOSED: Final = "ETag, Allow, RateLimit, RateLimit-Policy, Retry-After, Content-Disposition"
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-None-Match"
@@ -80,15 +82,18 @@ class Edge:
             scope = {**scope, "method": "GET", HEAD_SCOPE_KEY: True}
         try:
             await self._app(scope, receive, reply)
+        except ClientDisconnect:
+            # The client left in the middle of its body. Nobody waits for an answer, and nothing is wrong here.
+            self._metrics.inc("http_requests_total", label="client_closed")
         except Exception:
-            log.exception("%s %s failed", scope["method"], scope["path"])
+            log.exception("%s %s failed", scope["method"], scope["path"][:MAX_ECHO_CHARS])
             if reply.started:
                 # The status is out already; an aborted connection is the only honest end.
                 raise
             await unexpected(scope["path"])(scope, receive, reply)
 
     def _count(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> Response | None:
-        if self._limiter is None or not scope["path"].startswith(API_PREFIX):
+        if self._limiter is None or scope["path"] in UNCOUNTED:
             return None
         peer = scope["client"][0] if scope.get("client") else None
         client = self._proxies.client_of(peer, headers.getlist("x-forwarded-for"))

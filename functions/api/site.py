@@ -66,7 +66,11 @@ class Site:
             if not self._index.is_file():
                 return HTMLResponse(NOT_BUILT, headers={"Cache-Control": "no-store"})
             return FileResponse(self._index, headers={"Cache-Control": REVALIDATE})
-        found, stat = self._files.lookup_path(self._files.get_path(request.scope))
+        try:
+            found, stat = self._files.lookup_path(self._files.get_path(request.scope))
+        except (OSError, ValueError):
+            # The file system takes no such name: it holds NUL, or a part of it is too long.
+            raise no_such_path(path, self._surface) from None
         if stat is None or not Path(found).is_file():
             raise no_such_path(path, self._surface)
         response = self._files.file_response(found, stat, request.scope)

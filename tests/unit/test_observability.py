@@ -53,6 +53,20 @@ def test_known_secrets_and_passwords_in_urls_are_masked_in_either_style() -> Non
     assert mask("https://example.com/a@b") == "https://example.com/a@b"
 
 
+def test_control_characters_never_reach_a_log_in_either_style() -> None:
+    forging = "/\n18:00:00 INFO fake\x1b[2J\x1b]0;pwned\x07\x00\x9b31m\u2028\u202e"
+    try:
+        raise ValueError(forging)
+    except ValueError:
+        failed = record("GET %s failed", forging, path=forging)
+        failed.exc_info = sys.exc_info()
+    for text in (JsonFormatter().format(failed), MaskingFormatter().format(failed)):
+        assert not [c for c in text.replace("\n", "") if not c.isprintable()]
+        assert "\\u001b[2J" in text
+        assert not [line for line in text.split("\n") if line.startswith("18:00:00")]
+    assert json.loads(JsonFormatter().format(failed))["path"] == forging
+
+
 def test_configured_logging_masks_the_settings_secrets(capfd) -> None:  # type: ignore[no-untyped-def]
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
