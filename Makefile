@@ -43,14 +43,20 @@ ready: $(READY) $(SITE) ## Fetch and build what running needs; costs nothing whe
 
 set-up: $(INSTALLED) $(SITE) ## The same with what testing and deploying need
 
-test: set-up ## Run every test but the drills
-	@exec $(BIN)/pytest -m "not drill"
+# Tests wait more than they compute. Those of the stacks share one process: each process that loads the CDK takes seconds.
+WORKERS ?= $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) )))
+IN_PARALLEL = $(BIN)/pytest -n $(WORKERS) --dist loadgroup --ignore=tests/infrastructure
+
+test: set-up ## Run every test but the drills (WORKERS=: how many at once)
+	@$(IN_PARALLEL) -m "not drill"
+	@exec $(BIN)/pytest tests/infrastructure
 
 drills: set-up ## Run every drill as a test
 	@exec $(BIN)/pytest -m drill
 
 test-fast: set-up ## Run the tests that take less than ten seconds each
-	@exec $(BIN)/pytest -m "not slow and not drill"
+	@$(IN_PARALLEL) -m "not slow and not drill"
+	@exec $(BIN)/pytest tests/infrastructure -m "not slow and not drill"
 
 lint: $(INSTALLED) ## Check format, style, types and the import rules
 	$(BIN)/ruff format --check .

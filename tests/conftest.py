@@ -23,6 +23,19 @@ from groundswell.adapters.migrations import migrate
 
 _numbers = itertools.count()
 
+SHARED_BY_MODULE = frozenset({"browser", "engine_url", "s3_url", "scored", "used"})
+"""Fixtures of a module that are costly to make: with several workers, one worker runs all tests of the module."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share a costly part on one worker (`pytest -n`, `--dist loadgroup`)."""
+    for item in items:
+        names = set(getattr(item, "fixturenames", ()))
+        if "platform" in names:
+            item.add_marker(pytest.mark.xdist_group("platform"))
+        elif names & SHARED_BY_MODULE:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:

@@ -169,7 +169,14 @@ def test_a_killed_server_recovers_what_was_committed(mine: Path) -> None:
             assert remembered(server.url) == ["kept", "before the crash"]
 
 
-@pytest.mark.parametrize("content", ["", "not a number\n", f"{os.getpid()}\n/elsewhere\n1\n5432\n\n\n\nready\n", "1\n"])
+OF_THIS_PROCESS = f"{os.getpid()}\n/elsewhere\n1\n5432\n\n\n\nready\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "not a number\n", OF_THIS_PROCESS, "1\n"],
+    ids=["empty", "no-number", "another-process", "init"],
+)
 def test_a_stale_pid_file_is_no_obstacle(mine: Path, content: str) -> None:
     (mine / "postgres" / "postmaster.pid").write_text(content)
     with running(mine) as server:
