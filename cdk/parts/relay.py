@@ -158,11 +158,7 @@ class Relay(Construct):
 
 def _health_check(chosen: Knobs) -> ecs.HealthCheck:
     """A task whose loop no longer turns is replaced."""
-    if chosen.combined:
-        asked = f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{API_PORT}/healthz', timeout=5)"
-        command = ["CMD", "python", "-c", asked]
-    else:
-        command = ["CMD", "python", "-m", "relay_container", "--check"]
+    command = ["CMD", "python", "-m", "relay_container.check", *([str(API_PORT)] if chosen.combined else [])]
     return ecs.HealthCheck(
         command=command,
         interval=Duration.seconds(30),

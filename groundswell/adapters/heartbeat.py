@@ -1,4 +1,4 @@
-"""A file whose age tells whether a process still turns: for the health check of a container."""
+"""A file whose age shows whether the loop of a process still turns: `relay_container.check` looks at it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import logging
 from contextlib import suppress
 from pathlib import Path
 
-from groundswell.core.posts import MICROS_PER_SECOND, Micros
-
 log = logging.getLogger(__name__)
 
 BEAT_EVERY_S = 10.0
-STALE_AFTER_S = 60.0
 
 
 async def beat(path: Path, stop: asyncio.Event) -> None:
@@ -24,11 +21,3 @@ async def beat(path: Path, stop: asyncio.Event) -> None:
             log.warning("the heartbeat file %s cannot be touched: %s", path, error)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), BEAT_EVERY_S)
-
-
-def is_fresh(path: Path, now: Micros) -> bool:
-    """Whether the process behind `path` has turned within `STALE_AFTER_S`; `now` is this machine's time."""
-    try:
-        return now / MICROS_PER_SECOND - path.stat().st_mtime < STALE_AFTER_S
-    except OSError:
-        return False

@@ -18,7 +18,6 @@ import msgspec
 
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres, running_url
-from groundswell.adapters.heartbeat import is_fresh
 from groundswell.adapters.migrations import REQUIRED_VERSION, migrate, schema_version
 from groundswell.adapters.postgres_keys import PostgresKeys
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
@@ -189,11 +188,6 @@ def platform_running(data_dir: Path) -> int | None:
 
 def embedded_database_exists(data_dir: Path) -> bool:
     return (data_dir.expanduser() / "postgres").exists()
-
-
-def turns(heartbeat: Path) -> bool:
-    """Whether the process that touches `heartbeat` still turns."""
-    return is_fresh(heartbeat, SystemClock().now())
 
 
 async def reach_qdrant(url: str, api_key: Secret | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,10 +14,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from groundswell.adapters.heartbeat import STALE_AFTER_S
+from groundswell.adapters.heartbeat import BEAT_EVERY_S
 from groundswell.errors import EX_CONFIG
+from relay_container.check import STALE_AFTER_S
 
 COMMAND = [sys.executable, "-m", "relay_container"]
+CHECK = [sys.executable, "-m", "relay_container.check"]
 
 
 def environment(url: str, heartbeat: Path) -> dict[str, str]:
@@ -29,8 +33,19 @@ def environment(url: str, heartbeat: Path) -> dict[str, str]:
     }
 
 
-def check(given: dict[str, str]) -> int:
-    return subprocess.run([*COMMAND, "--check"], env=given, check=False).returncode
+def check(given: dict[str, str], *arguments: str) -> int:
+    return subprocess.run([*CHECK, *arguments], env=given, check=False).returncode
+
+
+def cpu_seconds(command: list[str]) -> float:
+    """What the quickest of some runs took of a processor: others on this machine only ever add to it."""
+    taken: list[float] = []
+    for _ in range(7):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env={**os.environ, "GROUNDSWELL_HEARTBEAT_FILE": "/nowhere"}, check=False)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(taken)
 
 
 def test_it_is_healthy_while_it_turns_drains_on_sigterm_and_leaves_its_metrics(
@@ -67,6 +82,35 @@ def test_a_process_that_does_not_turn_any_more_is_not_healthy(tmp_path: Path) ->
     long_ago = time.time() - STALE_AFTER_S - 1
     os.utime(heartbeat, (long_ago, long_ago))
     assert check(given) == 1
+
+
+def test_some_late_beats_do_not_make_a_process_unhealthy() -> None:
+    assert STALE_AFTER_S >= 5 * BEAT_EVERY_S
+
+
+@pytest.mark.parametrize(
+    ("said", "code"), [(b"HTTP/1.1 200 OK", 0), (b"HTTP/1.1 503 Service Unavailable", 1), (b"", 1)]
+)
+def test_an_api_is_healthy_while_it_answers_200(said: bytes, code: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        with subprocess.Popen([*CHECK, port]) as asking:
+            connection, _ = server.accept()
+            with connection:
+                assert connection.recv(1000).startswith(b"GET /healthz HTTP/1.0\r\n")
+                connection.sendall(said + b"\r\n\r\n")
+        assert asking.returncode == code
+    assert check(dict(os.environ), port) == 1
+
+
+def test_the_health_check_costs_little_more_than_the_start_of_python() -> None:
+    assert cpu_seconds(CHECK) < 2.5 * cpu_seconds([sys.executable, "-c", "pass"])
+
+
+def test_the_health_check_loads_the_standard_library_alone() -> None:
+    asked = "import sys; before = set(sys.modules); import relay_container.check; print(*set(sys.modules) - before)"
+    said = subprocess.run([sys.executable, "-c", asked], check=True, capture_output=True, text=True)
+    assert set(said.stdout.split()) == {"relay_container", "relay_container.check"}
 
 
 @pytest.mark.parametrize("variable", ["GROUNDSWELL_DATABASE_URL", "GROUNDSWELL_SOURCE"])
