@@ -21,6 +21,8 @@ from typing import Any
 from aiohttp import web
 
 RUNTIME = "/2018-06-01/runtime"
+MAX_RESULT_BYTES = 6_291_556
+"""Of a synchronous invocation. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
 
 
@@ -74,7 +76,7 @@ class LocalFunction:
         """From the start of the process until it asked for its first event."""
 
     async def __aenter__(self) -> LocalFunction:
-        app = web.Application(client_max_size=16 * 1024 * 1024)
+        app = web.Application(client_max_size=64 * 1024 * 1024)
         app.router.add_get(f"{RUNTIME}/invocation/next", self._next)
         app.router.add_post(f"{RUNTIME}/invocation/{{id}}/response", self._response)
         app.router.add_post(f"{RUNTIME}/invocation/{{id}}/error", self._error)
@@ -144,6 +146,7 @@ class LocalFunction:
             "TZ": ":UTC",
             "PYTHONPATH": str(self._code or root),
             "AWS_LAMBDA_RUNTIME_API": self._address,
+            "AWS_EXECUTION_ENV": "AWS_Lambda_python{}.{}".format(*sys.version_info),
             "AWS_LAMBDA_FUNCTION_NAME": self.name,
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
@@ -223,7 +226,14 @@ class LocalFunction:
         )
 
     async def _response(self, request: web.Request) -> web.Response:
-        return self._finish(request.match_info["id"], await request.read(), None)
+        result = await request.read()
+        if len(result) <= MAX_RESULT_BYTES:
+            return self._finish(request.match_info["id"], result, None)
+        failure = FunctionFailed(
+            f"{self.name}: Function.ResponseSizeTooLarge: {len(result)} bytes exceed the maximum of {MAX_RESULT_BYTES}"
+        )
+        self._finish(request.match_info["id"], b"", failure)
+        return web.json_response({"errorType": "RequestEntityTooLarge"}, status=413)
 
     async def _error(self, request: web.Request) -> web.Response:
         said = await request.text()

@@ -7,7 +7,9 @@ answer against its model.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import TypeVar
 
 import msgspec
 from fastapi import Request
@@ -19,6 +21,10 @@ from groundswell.core.posts import Micros
 LIST_MAX_AGE_S = 2
 """Long enough to absorb a crowd that polls, short enough that nobody notices."""
 STEADY_MAX_AGE_S = 60
+MAX_ANSWER_BYTES = 4_500_000
+"""Bytes of rows in one answer. In base64 they are 6.0 MB: AWS Lambda refuses results above 6,291,556 bytes."""
+
+Row = TypeVar("Row")
 
 
 def json_answer(
@@ -56,6 +62,34 @@ def list_answer(
     """The shape of every listing: `data`, `next_cursor`, `as_of`, `degraded`, and what is particular to one."""
     body = {"data": data, "next_cursor": next_cursor, "degraded": sorted(set(degraded)), **more}
     return json_answer(request, body, as_of=as_of)
+
+
+def page_answer(
+    request: Request,
+    rows: Sequence[Row],
+    limit: int,
+    encode: Callable[[Row], object],
+    cursor_of: Callable[[Row], str],
+    *,
+    as_of: Micros,
+    degraded: Iterable[str],
+) -> Response:
+    """One page of a listing: at most `limit` of `rows`, and fewer where they are more than `MAX_ANSWER_BYTES`.
+
+    `rows` holds one row more than `limit` where there is a next page.
+    """
+    page = fitting(encode(row) for row in rows[:limit])
+    cursor = cursor_of(rows[len(page) - 1]) if len(page) < len(rows) else None
+    return list_answer(request, page, next_cursor=cursor, as_of=as_of, degraded=degraded)
+
+
+def fitting(values: Iterable[object], limit_bytes: int = MAX_ANSWER_BYTES) -> list[msgspec.Raw]:
+    """The first of `values`, as JSON, that are at most `limit_bytes` together; at least one."""
+    encoded = [msgspec.json.encode(value) for value in values]
+    sizes = accumulate(len(value) + 1 for value in encoded)
+    return [msgspec.Raw(value) for value, size in zip(encoded, sizes, strict=True) if size <= limit_bytes] or [
+        msgspec.Raw(value) for value in encoded[:1]
+    ]
 
 
 def _is_known(tag: str, given: Sequence[str]) -> bool:

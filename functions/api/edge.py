@@ -29,7 +29,7 @@ HEAD_SCOPE_KEY: Final = "groundswell.head"
 UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})
 """Paths that a health check asks every few seconds. Requests for all others are limited by address."""
 API_POLICY: Final = "default-src 'none'; frame-ancestors 'none'"
-EXPOSED: Final = "ETag, Allow, RateLimit, RateLimit-Policy, Retry-After, Content-Disposition"
+EXPOSED: Final = "ETag, Allow, Link, RateLimit, RateLimit-Policy, Retry-After, Content-Disposition"
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-None-Match"
 ALLOWED_METHODS: Final = "GET, HEAD, POST, DELETE"
 PREFLIGHT_MAX_AGE_S: Final = 600

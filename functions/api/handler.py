@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, cast
 
@@ -12,6 +13,7 @@ from mangum import Mangum
 from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
 from functions.api.faults import problem_result
+from functions.api.lambda_limits import require_event, sendable
 from groundswell.errors import GroundswellError
 from groundswell.wiring.function_api import http_application
 from groundswell.wiring.function_runtime import function_log, runtime, traced
@@ -32,11 +34,15 @@ def adapter() -> Mangum:
 @traced("api")
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """Answer one HTTP event (payload format 2.0). What the environment lacks is a 500 that the log explains."""
+    """Answer one HTTP event (payload format 2.0); an event of another kind is a 400.
+
+    What the environment lacks is a 500 that the log explains.
+    """
     started = runtime().clock.monotonic()
-    request = event["requestContext"]["http"]
+    request: Mapping[str, Any] = {}
     try:
-        result = adapter()(event, cast(Any, context))
+        request = require_event(event, "http")
+        result = sendable(adapter()(event, cast(Any, context)))
     except GroundswellError as error:
         logger.error(error.detail, code=error.code)  # noqa: TRY400 -- its message says it all
         result = problem_result(error)
@@ -46,10 +52,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     metrics.add_metric(name="request_seconds", unit=MetricUnit.Seconds, value=seconds)
     logger.info(
         "request",
-        method=request["method"],
-        path=request["path"],
+        method=request.get("http", {}).get("method"),
+        path=request.get("http", {}).get("path"),
         status=result["statusCode"],
         ms=round(seconds * 1000, 1),
-        request_id=event["requestContext"].get("requestId"),
+        request_id=request.get("requestId"),
     )
     return result

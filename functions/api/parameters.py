@@ -90,8 +90,14 @@ Until = Annotated[
 ]
 
 
+def _at_uri(value: object) -> object:
+    """Servers and proxies on the way may merge two slashes of a path into one."""
+    return re.sub(r"^at:/(?!/)", "at://", value) if isinstance(value, str) else value
+
+
 PostId = Annotated[
     str,
+    BeforeValidator(_at_uri),
     Path(
         description="The post's id, as it is or URL-encoded.",
         max_length=1024,

@@ -6,6 +6,7 @@ but for `$connect`, where it decides whether the client gets in.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from aws_lambda_powertools import Metrics
@@ -13,6 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.api.faults import problem_result
+from functions.api.lambda_limits import require_event
 from groundswell.errors import GroundswellError
 from groundswell.services.remote_sockets import RemoteSockets
 from groundswell.wiring.function_api import remote_sockets
@@ -27,20 +29,21 @@ metrics = Metrics(namespace="Groundswell", service="sockets")
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 -- Lambda's signature
     """Handle one event. 401 for a token that is not known, 503 with Retry-After while the database is away."""
     started = runtime().clock.monotonic()
-    request = event["requestContext"]
+    request: Mapping[str, Any] = {}
     try:
+        request = require_event(event, "websocket")
         runtime().run(_handle(remote_sockets(), event))
         result: dict[str, Any] = {"statusCode": 200}
     except GroundswellError as error:
-        if error.status >= 500:
+        if error.status >= 500 or not request:
             logger.error(error.detail, code=error.code)  # noqa: TRY400 -- its message says it all
         result = problem_result(error)
     metrics.add_metric(name="events", unit=MetricUnit.Count, value=1)
     metrics.add_metric(name="failures", unit=MetricUnit.Count, value=result["statusCode"] >= 500)
     logger.info(
         "event",
-        route=request["routeKey"],
-        connection=request["connectionId"],
+        route=request.get("routeKey"),
+        connection=request.get("connectionId"),
         status=result["statusCode"],
         ms=round((runtime().clock.monotonic() - started) * 1000, 1),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -15,7 +17,7 @@ from groundswell.adapters.postgres_pool import open_pool
 from rehearsal.connections_endpoint import ConnectionsEndpoint
 from rehearsal.events import http_event, socket_event
 from rehearsal.local_lambda import FunctionFailed, LocalFunction
-from tests.api_world import fill
+from tests.api_world import fill, post_id
 
 NOWHERE = "postgresql://nobody:nothing@127.0.0.1:9/none"
 
@@ -190,3 +192,64 @@ def test_the_migration_runs_as_a_function_and_fails_loudly(postgres_server: str)
             conn.execute("DROP DATABASE by_function WITH (FORCE)")
     with pytest.raises(FunctionFailed, match="cannot be reached"):
         asyncio.run(run(NOWHERE))
+
+
+REST_API_EVENT: dict[str, Any] = {
+    "version": "1.0",
+    "httpMethod": "GET",
+    "path": "/v1/posts",
+    "requestContext": {"resourcePath": "/v1/posts", "httpMethod": "GET", "requestId": "r", "stage": "prod"},
+}
+SCHEDULED_EVENT: dict[str, Any] = {
+    "version": "0",
+    "id": "1",
+    "detail-type": "Scheduled Event",
+    "source": "aws.events",
+    "detail": {},
+}
+CONFIG_EVENT: dict[str, Any] = {
+    "configRuleId": "config-rule-0123456",
+    "invokingEvent": "{}",
+    "resultToken": "t",
+    "version": "1.0",
+}
+
+
+@pytest.mark.parametrize("handler", ["functions.api.handler.handler", "functions.api.sockets.handler"])
+def test_an_event_of_another_kind_is_refused_by_name_and_the_next_is_answered(database_url: str, handler: str) -> None:
+    async def run() -> None:
+        given = {"GROUNDSWELL_DATABASE_URL": database_url, "GROUNDSWELL_WS_ENDPOINT": "http://127.0.0.1:9/live"}
+        async with LocalFunction("api", handler, given) as function:
+            others: list[dict[str, Any]] = [REST_API_EVENT, SCHEDULED_EVENT, CONFIG_EVENT, {}, {"requestContext": None}]
+            for event in others:
+                answer = await function.invoke(event)
+                assert answer["statusCode"] == 400
+                assert json.loads(answer["body"])["type"].endswith("#invalid-request")
+                assert "invoke it through its API" in json.loads(answer["body"])["detail"]
+            assert any("invoke it through its API" in line for line in function.log)
+            if handler.endswith("api.handler.handler"):
+                assert (await function.invoke(http_event("GET", "/healthz")))["statusCode"] == 200
+
+    asyncio.run(run())
+
+
+def test_a_post_is_found_in_every_form_that_its_id_takes_on_the_way(database_url: str) -> None:
+    fill(database_url)
+    written = post_id(3)
+    forms = (
+        written,
+        written.replace("at://", "at:/"),
+        quote(written, safe=""),
+        quote(written),
+        quote(written, safe="/"),
+    )
+
+    async def scenario(function: LocalFunction) -> None:
+        for form in forms:
+            for ending in ("", "/similar"):
+                answer = await function.invoke(http_event("GET", f"/v1/posts/{form}{ending}"))
+                assert answer["statusCode"] == 200, (form, ending)
+            found = json.loads((await function.invoke(http_event("GET", f"/v1/posts/{form}")))["body"])
+            assert found["data"]["id"] == written
+
+    with_api(database_url, scenario)

@@ -11,7 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import json_answer, list_answer
+from functions.api.answers import json_answer, list_answer, page_answer
 from functions.api.parameters import (
     EntityFilter,
     Limit,
@@ -98,11 +98,12 @@ async def list_alerts(
         until=parse_instant("until", until),
     )
     status, now = await api.condition.status(), await api.condition.now()
-    page = rows[:limit]
-    return list_answer(
+    return page_answer(
         request,
-        [alert_json(alert) for alert in page],
-        next_cursor=encode_time_cursor(page[-1].at, page[-1].id) if len(rows) > limit else None,
+        rows,
+        limit,
+        alert_json,
+        lambda alert: encode_time_cursor(alert.at, alert.id),
         as_of=now,
         degraded=status.degraded,
     )

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import list_answer
+from functions.api.answers import fitting, list_answer
 from functions.api.parameters import Limit, accepts
 from functions.api.services import Given
 from groundswell.core.frames import event_frames, split_event
@@ -40,12 +40,15 @@ async def list_events(
     after = None if cursor is None else int(cursor)
     page = await api.services.reads.events(after, limit)
     status, now = await api.condition.status(), await api.condition.now()
-    last = page.events[-1].seq if page.events else None
+    # An event is read whole or not at all: only its last frame carries the number to go on from.
+    frames = [list(_frames(event)) for event in page.events]
+    fits = len(fitting(frames))
+    last = page.events[fits - 1].seq if fits else None
     # A cursor beyond the newest belongs to another database, such as one that was set up anew.
     truncated = after is not None and (after < page.oldest - 1 or after > page.newest)
     return list_answer(
         request,
-        [frame for event in page.events for frame in _frames(event)],
+        [frame for event in frames[:fits] for frame in event],
         next_cursor=str(last) if last is not None and last < page.newest else None,
         as_of=now,
         degraded=status.degraded,

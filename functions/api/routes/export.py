@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
+from functions.api.answers import MAX_ANSWER_BYTES
 from functions.api.edge import HEAD_SCOPE_KEY
-from functions.api.parameters import PostFilters, Whole, choose_media_type
-from functions.api.services import Given
+from functions.api.parameters import PostFilters, Whole, choose_media_type, parse_cursor
+from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
-from groundswell.ports.reading import ReadStore
-from groundswell.ports.storing import StoredPost
+from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
+from groundswell.core.posts import Micros, Post
 from groundswell.ports.time_budget import renew_budget
 from groundswell.ports.vectors import SearchFilters
 
@@ -25,6 +26,8 @@ router = APIRouter(tags=["posts"])
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_POSTS = 100_000
 CHUNK_POSTS = 500
+PAGE_S = 10.0
+"""A page that took this long to read ends: API Gateway gives an answer 30 seconds."""
 COLUMNS = (
     "id", "source", "author", "text", "lang", "created_at", "event_time", "entities", "reply_to", "quote_of", "url",
 )  # fmt: skip
@@ -33,8 +36,18 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 @router.get(
     "/v1/export",
-    response_class=StreamingResponse,
-    responses={200: {"content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}}}},
+    response_class=Response,
+    responses={
+        200: {
+            "content": {NDJSON: {"schema": {"type": "string"}}, CSV: {"schema": {"type": "string"}}},
+            "headers": {
+                "Link": {
+                    "description": 'The next page, as `<…>; rel="next"`, relative to this address. Absent at the end.',
+                    "schema": {"type": "string"},
+                }
+            },
+        }
+    },
 )
 async def export_posts(
     *,
@@ -43,26 +56,30 @@ async def export_posts(
     filters: PostFilters,
     format: Annotated[Literal["ndjson", "csv"] | None, Query(description="Goes before the Accept header.")] = None,
     limit: Annotated[int, Query(description="Most posts of the answer.", ge=1, le=MAX_POSTS), Whole] = 10_000,
+    cursor: Annotated[str | None, Query(description="From the `Link` of the page before.", pattern=TIME_CURSOR)] = None,
 ) -> Response:
-    """Posts that pass the filters, newest first, one a line. A connection that ends early means a failed export.
+    """Posts that pass the filters, newest first, one a line. The header `Link` names the next page.
 
-    In CSV, cells that a spreadsheet would take for a formula start with an apostrophe.
+    A page ends after `limit` posts, or before it exceeds 4.5 MB. In CSV each page begins with the names of the columns,
+    and cells that a spreadsheet would take for a formula start with an apostrophe.
     """
     media_type = _media_type(request, format)
-    encode = _csv_lines if media_type == CSV else _json_lines
-    # Before the answer starts, so that a store that is away is a proper 503.
-    first = await api.services.reads.posts(filters, min(limit, CHUNK_POSTS))
-    wanted = 0 if request.scope.get(HEAD_SCOPE_KEY) else limit
     extension = "csv" if media_type == CSV else "ndjson"
-    return StreamingResponse(
-        _stream(api.services.reads, filters, wanted, first, encode, header=media_type == CSV),
-        media_type=media_type,
-        headers={
-            "Content-Disposition": f'attachment; filename="posts.{extension}"',
-            "Cache-Control": "no-store",
-            "Vary": "Accept",
-        },
-    )
+    headers = {
+        "Content-Disposition": f'attachment; filename="posts.{extension}"',
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
+    after = parse_cursor(decode_time_cursor, cursor)
+    if request.scope.get(HEAD_SCOPE_KEY):
+        await api.services.reads.posts(filters, 1, after)  # a store that is away is a 503 here too
+        return Response(media_type=media_type, headers=headers)
+    page = await _read_page(api, filters, limit, after, _csv_line if media_type == CSV else _json_line)
+    if page.last is not None:
+        url = request.url.include_query_params(cursor=encode_time_cursor(*page.last))
+        headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+    header = (",".join(COLUMNS) + "\r\n").encode() if media_type == CSV else b""
+    return Response(header + b"".join(page.lines), media_type=media_type, headers=headers)
 
 
 def _media_type(request: Request, asked: str | None) -> str:
@@ -71,39 +88,51 @@ def _media_type(request: Request, asked: str | None) -> str:
     return choose_media_type(request, (NDJSON, CSV))
 
 
-async def _stream(
-    reads: ReadStore,
+class _Page(msgspec.Struct):
+    lines: list[bytes]
+    last: tuple[Micros, int] | None = None
+    """Where the page ended, if more may follow."""
+
+
+async def _read_page(
+    api: Api,
     filters: SearchFilters,
     limit: int,
-    posts: Sequence[StoredPost],
-    encode: Callable[[Sequence[StoredPost]], bytes],
-    *,
-    header: bool,
-) -> AsyncGenerator[bytes, None]:
-    """Chunk by chunk, with no connection held in between: a slow reader costs nobody else."""
-    if header:
-        yield (",".join(COLUMNS) + "\r\n").encode()
-    sent = 0
-    while posts and sent < limit:
-        yield encode(posts)
-        sent += len(posts)
-        if len(posts) < CHUNK_POSTS or sent >= limit:
-            return
-        after = posts[-1].post.event_time, posts[-1].pk
+    after: tuple[Micros, int] | None,
+    encode: Callable[[Post], bytes],
+) -> _Page:
+    """Read in chunks, with no connection held in between. Each chunk has the time budget of a request."""
+    clock = api.services.clock
+    began = clock.monotonic()
+    page = _Page([])
+    size = 0
+    while True:
+        wanted = min(CHUNK_POSTS, limit + 1 - len(page.lines))
+        posts = await api.services.reads.posts(filters, wanted, after)
+        for row in posts:
+            line = encode(row.post)
+            size += len(line)
+            if len(page.lines) == limit or (page.lines and size > MAX_ANSWER_BYTES):
+                page.last = after
+                return page
+            page.lines.append(line)
+            after = row.post.event_time, row.pk
+        if len(posts) < wanted:
+            return page
+        if clock.monotonic() - began > PAGE_S:
+            page.last = after
+            return page
         renew_budget()
-        posts = await reads.posts(filters, min(CHUNK_POSTS, limit - sent), after)
 
 
-def _json_lines(posts: Sequence[StoredPost]) -> bytes:
-    return b"".join(msgspec.json.encode(post_json(row.post)) + b"\n" for row in posts)
+def _json_line(post: Post) -> bytes:
+    return msgspec.json.encode(post_json(post)) + b"\n"
 
 
-def _csv_lines(posts: Sequence[StoredPost]) -> bytes:
+def _csv_line(post: Post) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    for row in posts:
-        values = {**post_json(row.post), "entities": " ".join(row.post.entities)}
-        writer.writerow([_cell(values[column]) for column in COLUMNS])
+    values = {**post_json(post), "entities": " ".join(post.entities)}
+    csv.writer(text).writerow([_cell(values[column]) for column in COLUMNS])
     return text.getvalue().encode()
 
 

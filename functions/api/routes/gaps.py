@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import list_answer
+from functions.api.answers import page_answer
 from functions.api.parameters import Limit, Since, SourceFilter, Until, accepts, parse_cursor, parse_instant
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
@@ -38,11 +38,12 @@ async def list_gaps(
         until=parse_instant("until", until),
     )
     status, now = await api.condition.status(), await api.condition.now()
-    page = rows[:limit]
-    return list_answer(
+    return page_answer(
         request,
-        [gap_json(gap) for gap in page],
-        next_cursor=encode_time_cursor(page[-1].started_at, page[-1].id) if len(rows) > limit else None,
+        rows,
+        limit,
+        gap_json,
+        lambda gap: encode_time_cursor(gap.started_at, gap.id),
         as_of=now,
         degraded=status.degraded,
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import list_answer
+from functions.api.answers import page_answer
 from functions.api.parameters import EntityFilter, Limit, accepts, entity_key, parse_cursor
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
+from groundswell.ports.reading import Insight
 
 router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
 
@@ -32,23 +33,25 @@ async def list_insights(
     key = None if entity is None else entity_key(entity)
     rows = await api.services.reads.insights(limit + 1, after, kind=kind, entity=key)
     status, now = await api.condition.status(), await api.condition.now()
-    page = rows[:limit]
-    return list_answer(
+    return page_answer(
         request,
-        [
-            {
-                "id": row.id,
-                "kind": row.kind,
-                "title": row.title,
-                "body": row.body,
-                "entities": row.entities,
-                "post_ids": row.post_ids,
-                "model": row.model,
-                "created_at": rfc3339(row.created_at),
-            }
-            for row in page
-        ],
-        next_cursor=encode_time_cursor(page[-1].created_at, page[-1].id) if len(rows) > limit else None,
+        rows,
+        limit,
+        _insight_json,
+        lambda row: encode_time_cursor(row.created_at, row.id),
         as_of=now,
         degraded=status.degraded,
     )
+
+
+def _insight_json(row: Insight) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "kind": row.kind,
+        "title": row.title,
+        "body": row.body,
+        "entities": row.entities,
+        "post_ids": row.post_ids,
+        "model": row.model,
+        "created_at": rfc3339(row.created_at),
+    }

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import json_answer, list_answer
+from functions.api.answers import json_answer, page_answer
 from functions.api.parameters import (
     PRINTABLE,
     Decimal,
@@ -72,11 +72,12 @@ async def list_momentum(
     # Labels and links are of now: the past has none.
     labels = await api.services.reads.labels([row.entity for row in rows] if then is None else [])
     status, now = await api.condition.status(), await api.condition.now()
-    page = rows[:limit]
-    return list_answer(
+    return page_answer(
         request,
-        [momentum_json(row) | {"label": _label_text(labels, row.entity)} for row in page],
-        next_cursor=encode_score_cursor(page[-1].score, page[-1].entity) if len(rows) > limit else None,
+        rows,
+        limit,
+        lambda row: momentum_json(row) | {"label": _label_text(labels, row.entity)},
+        lambda row: encode_score_cursor(row.score, row.entity),
         as_of=now,
         degraded=status.degraded,
     )

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import STEADY_MAX_AGE_S, json_answer, list_answer
+from functions.api.answers import STEADY_MAX_AGE_S, json_answer, page_answer
 from functions.api.parameters import Limit, PostFilters, PostId, accepts, parse_cursor
 from functions.api.services import Given
 from groundswell.core.frames import post_json
@@ -32,12 +32,12 @@ async def list_posts(
     after = parse_cursor(decode_time_cursor, cursor)
     rows = await api.services.reads.posts(filters, limit + 1, after)
     status, now = await api.condition.status(), await api.condition.now()
-    page = rows[:limit]
-    more = len(rows) > limit
-    return list_answer(
+    return page_answer(
         request,
-        [post_json(row.post) for row in page],
-        next_cursor=encode_time_cursor(page[-1].post.event_time, page[-1].pk) if more else None,
+        rows,
+        limit,
+        lambda row: post_json(row.post),
+        lambda row: encode_time_cursor(row.post.event_time, row.pk),
         as_of=now,
         degraded=status.degraded,
     )

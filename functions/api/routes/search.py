@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from functions.api import models
-from functions.api.answers import list_answer
+from functions.api.answers import fitting, list_answer
 from functions.api.parameters import Limit, PostFilters, PostId, YesNo, accepts, parse_cursor
-from functions.api.services import Given
+from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import SEARCH_CURSOR, decode_search_cursor, encode_search_cursor
 from groundswell.core.queries import post_named
@@ -62,7 +62,7 @@ async def search(
         post = await api.services.post(named)
         if post is not None:
             return await _answer(request, api, _only(post), explain=explain)
-    found = await api.services.search.search(q, filters, limit, after=_place(cursor))
+    found = await _fitting_page(api, q, filters, limit, after=_place(cursor), explain=explain)
     return await _answer(request, api, found, explain=explain)
 
 
@@ -78,8 +78,27 @@ async def similar(
     explain: Explain = False,
 ) -> Response:
     """What is about the same as a post: by its meaning, and by the entities it shares. Without its copies."""
-    found = await api.services.search.search("", filters, limit, like=id, after=_place(cursor))
+    found = await _fitting_page(api, "", filters, limit, like=id, after=_place(cursor), explain=explain)
     return await _answer(request, api, found, explain=explain)
+
+
+async def _fitting_page(
+    api: Api,
+    q: str,
+    filters: SearchFilters,
+    limit: int,
+    *,
+    after: SearchPlace | None,
+    explain: bool,
+    like: str | None = None,
+) -> SearchAnswer:
+    """A page of a search, with fewer hits than `limit` where those would be more than one answer carries."""
+    found = await api.services.search.search(q, filters, limit, like=like, after=after)
+    fits = len(fitting(_hit_json(hit, explain=explain) for hit in found.hits))
+    if fits == len(found.hits):
+        return found
+    # The ranking is remembered: this tells where the shorter page ends.
+    return await api.services.search.search(q, filters, fits, like=like, after=after)
 
 
 def _only(found: StoredPost | ArchivedPost) -> SearchAnswer:
