@@ -236,7 +236,12 @@ class PlatformStack(Stack):
         elif chosen.qdrant == "cloud" and chosen.qdrant_url:
             values["GROUNDSWELL_QDRANT_URL"] = chosen.qdrant_url
         if chosen.combined:
-            values |= {"GROUNDSWELL_API_HOST": "0.0.0.0", "GROUNDSWELL_API_PORT": API_PORT}  # noqa: S104 -- inside its group
+            values |= {
+                "GROUNDSWELL_API_HOST": "0.0.0.0",  # noqa: S104 -- inside its group
+                "GROUNDSWELL_API_PORT": API_PORT,
+                # Only the HTTP API reaches the task, and it answers under its own names alone.
+                "GROUNDSWELL_ALLOWED_HOSTS": "*",
+            }
         values |= inputs.environment
         values |= {name: SecretReference.to_parameter(self, place) for name, place in inputs.secrets.items()}
         return values

@@ -68,6 +68,22 @@ class Unauthorized(GroundswellError):
     title = "An API key is needed"
 
 
+class Forbidden(GroundswellError):
+    """The request is understood and refused, whoever sends it from there."""
+
+    status = 403
+    code = "forbidden"
+    title = "Forbidden"
+
+
+class MisdirectedRequest(GroundswellError):
+    """The request is for a host name that this server does not answer under (RFC 9110, section 15.5.20)."""
+
+    status = 421
+    code = "misdirected-request"
+    title = "Misdirected Request"
+
+
 class MethodNotAllowed(GroundswellError):
     """The path exists, but not for this method. `allow` lists those that work."""
 

@@ -245,13 +245,19 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     public_ws_url: str | None
     """Where browsers open the WebSocket. Empty: beside the API."""
     cors_origins: tuple[str, ...]
-    """Other sites whose pages may call this API: origins such as `https://example.com`, or `*`."""
+    """Other sites whose pages may call this API and open its WebSocket: origins such as
+    `https://example.com`, or `*`."""
+    allowed_hosts: tuple[str, ...]
+    """Names that the API answers under, beside addresses, `localhost` and the names of the public URLs. `*`:
+    every name, where a proxy in front already checks it."""
     trusted_proxies: tuple[str, ...]
     """Addresses or networks of reverse proxies whose X-Forwarded-For header is believed."""
     rate_limit_per_minute: int
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
+    ws_max_connections_per_address: int
+    """Most WebSocket clients of one address at once."""
     ws_endpoint: str | None
     """Where messages for WebSocket clients are posted when API Gateway holds their sockets. Empty: the API
     holds them itself."""
@@ -559,13 +565,19 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     public_ws_url: str | None
     """Where browsers open the WebSocket. Empty: beside the API."""
     cors_origins: tuple[str, ...]
-    """Other sites whose pages may call this API: origins such as `https://example.com`, or `*`."""
+    """Other sites whose pages may call this API and open its WebSocket: origins such as
+    `https://example.com`, or `*`."""
+    allowed_hosts: tuple[str, ...]
+    """Names that the API answers under, beside addresses, `localhost` and the names of the public URLs. `*`:
+    every name, where a proxy in front already checks it."""
     trusted_proxies: tuple[str, ...]
     """Addresses or networks of reverse proxies whose X-Forwarded-For header is believed."""
     rate_limit_per_minute: int
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
     """Most WebSocket clients at once; further ones are asked to come back later."""
+    ws_max_connections_per_address: int
+    """Most WebSocket clients of one address at once."""
     ws_endpoint: str | None
     """Where messages for WebSocket clients are posted when API Gateway holds their sockets. Empty: the API
     holds them itself."""

@@ -156,7 +156,7 @@ def in_world(
                 services = replace(services, search=await search(pool))
             app = create_app(services, **{"version": VERSION, "rate_limit_per_minute": 0, **options})
             transport = httpx.ASGITransport(app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await scenario(World(app, client, pool, hub, services))
         finally:
             await pool.close()

@@ -13,7 +13,8 @@ from starlette.responses import HTMLResponse, Response
 from functions.api import docs, openapi
 from functions.api.answers import STEADY_MAX_AGE_S, json_answer
 from functions.api.edge import Edge
-from functions.api.limits import RateLimiter, TrustedProxies
+from functions.api.host_rules import HostRules
+from functions.api.limits import Places, RateLimiter, TrustedProxies
 from functions.api.parameters import accepts, known_parameters
 from functions.api.problems import PROBLEMS_PATH, install
 from functions.api.routes import alerts, events, export, gaps, health, insights, live, momentum, posts, search, stats
@@ -44,8 +45,10 @@ def create_app(
     public_api_url: str = "",
     public_ws_url: str = "",
     cors_origins: Sequence[str] = (),
+    allowed_hosts: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
     rate_limit_per_minute: int = 600,
+    sockets_per_address: int = 200,
     site_dir: Path | None = None,
 ) -> FastAPI:
     """The application over `services`.
@@ -54,10 +57,13 @@ def create_app(
         version: of this build, as answers and greetings tell it.
         public_api_url: where browsers reach the API, without a slash at the end; empty where it is the site's origin.
         public_ws_url: where browsers open the WebSocket; empty likewise.
-        cors_origins: origins of other sites whose pages may call the API, or `*`.
+        cors_origins: origins of other sites whose pages may call the API and open its WebSocket, or `*`.
+        allowed_hosts: names that the API answers under, beside addresses, localhost and those of the public URLs; `*`
+            where something in front of it already checks `Host`.
         trusted_proxies: addresses or networks whose X-Forwarded-For is believed when requests are counted. Switch
             uvicorn's own `proxy_headers` off.
         rate_limit_per_minute: requests of one client address; 0 for no limit.
+        sockets_per_address: WebSockets that one client address may have open.
         site_dir: folder of the built site, to be served at `/`; a page says so where it was not built.
     """
     app = FastAPI(
@@ -87,7 +93,11 @@ def create_app(
         clock=services.clock,
         metrics=services.metrics,
         limiter=RateLimiter(rate_limit_per_minute) if rate_limit_per_minute > 0 else None,
+        places=Places(sockets_per_address),
         proxies=TrustedProxies(trusted_proxies),
+        hosts=HostRules(
+            allowed_hosts=allowed_hosts, public_urls=(public_api_url, public_ws_url), cors_origins=cors_origins
+        ),
         cors_origins=cors_origins,
     )
     return app

@@ -1,4 +1,4 @@
-"""What every request passes on its way in and out: limits, cross-origin rules, HEAD, and browser safety headers.
+"""What every request and handshake passes on its way in and out: host names, origins, limits, HEAD, safety headers.
 
 One plain ASGI middleware, so that streams stay streams.
 """
@@ -13,10 +13,12 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from functions.api.limits import RateLimiter, TrustedProxies
+from functions.api.host_rules import HostRules
+from functions.api.limits import Places, RateLimiter, TrustedProxies
 from functions.api.problems import MAX_ECHO_CHARS, problem_response, unexpected
-from groundswell.errors import TooManyRequests
+from groundswell.errors import GroundswellError, InvalidRequest, PayloadTooLarge, TooManyRequests
 from groundswell.metrics import Metrics
 from groundswell.ports.time import Clock
 from groundswell.ports.time_budget import one_request
@@ -33,6 +35,9 @@ EXPOSED: Final = "ETag, Allow, Link, RateLimit, RateLimit-Policy, Retry-After, C
 ALLOWED_HEADERS: Final = "Authorization, Content-Type, If-None-Match"
 ALLOWED_METHODS: Final = "GET, HEAD, POST, DELETE"
 PREFLIGHT_MAX_AGE_S: Final = 600
+MAX_BODY_BYTES: Final = 64 * 1024
+"""No route takes more; a route may take less."""
+WITH_BODY: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Edge:
@@ -45,18 +50,25 @@ class Edge:
         clock: Clock,
         metrics: Metrics,
         limiter: RateLimiter | None,
+        places: Places,
         proxies: TrustedProxies,
+        hosts: HostRules,
         cors_origins: Sequence[str],
     ) -> None:
         self._app = app
         self._clock = clock
         self._metrics = metrics
         self._limiter = limiter
+        self._places = places
         self._proxies = proxies
+        self._hosts = hosts
         self._any_origin = "*" in cors_origins
         self._origins = frozenset(cors_origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._shake_hands(scope, receive, send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -72,7 +84,11 @@ class Edge:
         extra = self._cors(headers.get("origin"))
         is_head = scope["method"] == "HEAD"
         reply = _Reply(send, extra, self._metrics, is_head=is_head)
-        refusal = self._count(scope, headers, extra)
+        error = self._hosts.refuse_host(headers.get("host")) or self._count(scope, headers, extra)
+        if error is None and (error := _refuse_body(scope["method"], headers)):
+            # What is left of the body is not read, so the connection cannot carry another request.
+            extra["Connection"] = "close"
+        refusal = None if error is None else problem_response(error, scope["path"])
         if refusal is None and scope["method"] == "OPTIONS" and "access-control-request-method" in headers:
             refusal = self._preflight(extra)
         if refusal is not None:
@@ -92,22 +108,46 @@ class Edge:
                 raise
             await unexpected(scope["path"])(scope, receive, reply)
 
-    def _count(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> Response | None:
+    async def _shake_hands(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a WebSocket in by its host, its origin, and what its address has left."""
+        headers = Headers(scope=scope)
+        host = headers.get("host")
+        error = (
+            self._hosts.refuse_host(host)
+            or self._hosts.refuse_origin(host, headers.get("origin"))
+            or self._count(scope, headers, {})
+        )
+        client = self._client(scope, headers)
+        if error is None and not self._places.take(client):
+            error = TooManyRequests(
+                f"This address has {self._places.of_each} live connections open, and may have no more.",
+                retry_after_s=60,
+            )
+        if error is not None:
+            # The handshake has to be read before it can be refused.
+            await receive()
+            await WebSocket(scope, receive, send).send_denial_response(problem_response(error, scope["path"]))
+            return
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._places.give_back(client)
+
+    def _client(self, scope: Scope, headers: Headers) -> str:
+        peer = scope["client"][0] if scope.get("client") else None
+        return self._proxies.client_of(peer, headers.getlist("x-forwarded-for"))
+
+    def _count(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> GroundswellError | None:
         if self._limiter is None or scope["path"] in UNCOUNTED:
             return None
-        peer = scope["client"][0] if scope.get("client") else None
-        client = self._proxies.client_of(peer, headers.getlist("x-forwarded-for"))
-        allowance = self._limiter.take(client, self._clock.monotonic())
+        allowance = self._limiter.take(self._client(scope, headers), self._clock.monotonic())
         extra["RateLimit-Policy"] = self._limiter.policy
         extra["RateLimit"] = f'"default";r={allowance.remaining};t={allowance.reset_s}'
         if allowance.allowed:
             return None
-        return problem_response(
-            TooManyRequests(
-                "This address has made too many requests: slow down, or read the WebSocket instead of polling.",
-                retry_after_s=allowance.retry_after_s,
-            ),
-            scope["path"],
+        return TooManyRequests(
+            "This address has made too many requests: slow down, or read the WebSocket instead of polling.",
+            retry_after_s=allowance.retry_after_s,
         )
 
     def _cors(self, origin: str | None) -> dict[str, str]:
@@ -132,6 +172,18 @@ class Edge:
             response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
             response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_MAX_AGE_S)
         return response
+
+
+def _refuse_body(method: str, headers: Headers) -> GroundswellError | None:
+    """Return why a request with these headers is not read further, or None."""
+    chunked, length = "transfer-encoding" in headers, headers.get("content-length")
+    if chunked and length is not None:
+        return InvalidRequest("A request has Content-Length or Transfer-Encoding, never both (RFC 9112, section 6.1).")
+    if method not in WITH_BODY and (chunked or length not in (None, "0")):
+        return InvalidRequest(f"{method} takes no body.")
+    if length is not None and length.isdigit() and int(length) > MAX_BODY_BYTES:
+        return PayloadTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes, which no valid request needs.")
+    return None
 
 
 class _Reply:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,6 +53,27 @@ class RateLimiter:
             reset_s=math.ceil((self._capacity - tokens) / self._refill),
             retry_after_s=max(1, math.ceil((1 - tokens) / self._refill)),
         )
+
+
+class Places:
+    """How many live connections each client has open, `of_each` at most. Holds one number for each that has any."""
+
+    def __init__(self, of_each: int) -> None:
+        self.of_each = of_each
+        self._taken: Counter[str] = Counter()
+
+    def take(self, client: str) -> bool:
+        """Take a place for `client`. Return False where it has as many as it may have."""
+        if self._taken[client] >= self.of_each:
+            return False
+        self._taken[client] += 1
+        return True
+
+    def give_back(self, client: str) -> None:
+        """Give back a place that `take` gave."""
+        self._taken[client] -= 1
+        if self._taken[client] <= 0:
+            del self._taken[client]
 
 
 class TrustedProxies:

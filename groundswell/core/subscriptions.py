@@ -139,7 +139,7 @@ class ClientSession:
         """
         try:
             frame = _decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeError) as error:
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             return [_error("bad-frame", f"a frame is a JSON object with an action: {error}")]
         match frame.action:
             case "subscribe":

@@ -91,8 +91,12 @@ def application(
     metrics: Metrics,
     *,
     archive: Archive | None = None,
+    allowed_hosts: Sequence[str] | None = None,
 ) -> ASGIApp:
-    """The FastAPI application over these parts. `hub` is None where sockets are held elsewhere."""
+    """The FastAPI application over these parts. `hub` is None where sockets are held elsewhere.
+
+    `allowed_hosts` takes the place of the setting.
+    """
     clock = SystemClock(skew=settings.clock_skew)
     probes: dict[Part, Probe] = {}
     index = models.index
@@ -125,6 +129,8 @@ def application(
         public_api_url=settings.public_api_url or "",
         public_ws_url=settings.public_ws_url or "",
         cors_origins=settings.cors_origins,
+        allowed_hosts=settings.allowed_hosts if allowed_hosts is None else allowed_hosts,
+        sockets_per_address=settings.ws_max_connections_per_address,
         trusted_proxies=settings.trusted_proxies,
         rate_limit_per_minute=settings.rate_limit_per_minute,
         site_dir=_site_dir(),

@@ -52,7 +52,8 @@ def http_application() -> ASGIApp:
     chosen, here = _api_settings(), runtime()
     models = here.run(search_models(here.stack, chosen, qdrant_url=chosen.qdrant_url, prepared=False))
     archive = open_archive(chosen.archive, chosen.data_dir, embedded=False)
-    return application(chosen, _api_pool(), models, None, Metrics(), archive=archive)
+    # API Gateway answers under its own names alone.
+    return application(chosen, _api_pool(), models, None, Metrics(), archive=archive, allowed_hosts=("*",))
 
 
 @cache

@@ -38,6 +38,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
     """Answer requests on `listener` until `stop`; requests in hand get a moment to finish."""
+    from groundswell.adapters.bounded_http import BoundedHttp, BoundedWebSocket
     from groundswell.wiring.web_server import Config, Server  # a function serves nothing, and starts without it
 
     config = Config(
@@ -48,7 +49,8 @@ async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, r
         server_header=False,
         proxy_headers=False,  # the application decides whom to believe
         ws_max_size=WS_MAX_BYTES,
-        ws="websockets-sansio",
+        http=BoundedHttp,
+        ws=BoundedWebSocket,
         ws_per_message_deflate=False,  # frames are small and many: compressing each for each client costs more
         timeout_graceful_shutdown=STOP_GRACE_S,
     )

@@ -275,7 +275,7 @@ def test_an_unforeseen_failure_tells_nothing_of_its_inside(url: str) -> None:
             services, _ = parts(pool)
             broken = services.__class__(**{**services.__dict__, "search": Broken()})
             app = create_app(broken, version=VERSION)
-            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
                 response = await client.get("/v1/search?q=x")
                 problem(response, 500)
                 assert "secret" not in response.text

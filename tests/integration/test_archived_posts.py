@@ -37,7 +37,7 @@ async def searched(world: World, *queries: str, **filters: str) -> list[httpx.Re
 async def answers(world: World, reader: Any, asked: list[tuple[str, dict[str, str]]]) -> list[httpx.Response]:
     services = replace_part(parts(world.pool)[0], archive=reader)
     app = create_app(services, version=VERSION, rate_limit_per_minute=0)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         return [await client.get(path, params=query) for path, query in asked]
 
 

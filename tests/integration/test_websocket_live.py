@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -22,6 +21,7 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_SECOND, Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES
 from groundswell.ports.storing import Batch
+from groundswell.wiring.serving import listen, serve
 from tests.api_world import VERSION, fill, parts
 
 
@@ -71,27 +71,15 @@ async def subscribe(socket: ClientConnection, *topics: str) -> dict[str, Any]:
 
 @asynccontextmanager
 async def serving(app: Any) -> AsyncGenerator[int, None]:
-    config = uvicorn.Config(
-        app,
-        host="127.0.0.1",
-        port=0,
-        log_level="warning",
-        ws="websockets-sansio",
-        ws_max_size=CLIENT_FRAME_LIMIT_BYTES,
-        ws_per_message_deflate=False,
-        lifespan="off",
-    )
-    server = uvicorn.Server(config)
-    config.load()
-    server.lifespan = config.lifespan_class(config)
-    await server.startup()
-    running = asyncio.create_task(server.main_loop())
+    """Serve `app` as the platform does. Yields the port."""
+    listener, stop, ready = listen("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+    running = asyncio.create_task(serve(app, listener, stop, ready=ready.set))
+    await ready.wait()
     try:
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield listener.getsockname()[1]
     finally:
-        server.should_exit = True
+        stop.set()
         await running
-        await server.shutdown()
 
 
 def live(url: str, scenario: Callable[[Live], Awaitable[None]], **options: Any) -> None:
