@@ -26,7 +26,7 @@ SITE := $(if $(wildcard web/package.json),$(WEB_BUILT))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help up ready set-up test test-fast drills synth rehearse lint format generate bench lock clean
+.PHONY: help up ready set-up test test-fast drills synth rehearse image-test lint format generate bench lock clean
 
 help: ## List what there is
 	@echo "make up                          run the platform at http://localhost:8000 on a simulated feed"
@@ -77,6 +77,9 @@ synth: set-up cdk/node_modules/.installed ## Check a deployment: stacks, cdk-nag
 rehearse: set-up cdk/node_modules/.installed ## Deploy into a local AWS, run what was deployed, and drive it (SHORT=1: in a minute)
 	@exec $(BIN)/python -m rehearsal $(if $(SHORT),--short)
 
+image-test: set-up ## Build the relay's image without a Docker daemon, and run it (as root, with buildah and debootstrap)
+	@exec $(BIN)/python -m rehearsal.image
+
 bench: set-up ## Measure: prints tables, writes bench/results/*.json
 	@exec $(BIN)/python -m bench
 
@@ -88,7 +91,8 @@ lock: $(INSTALLED) ## Choose package versions anew (needs the network)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.11 \
 		--constraints requirements.lock --extra embedded --extra fastembed --extra sealed pyproject.toml --output-file requirements-up.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --python-version 3.13 \
-		--constraints requirements.lock --extra aws --extra sealed pyproject.toml --output-file relay_container/requirements.lock
+		--constraints requirements.lock --excludes deployment/not_imported.in --extra aws --extra sealed pyproject.toml \
+		--output-file relay_container/requirements.lock
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --no-deps --python-version 3.13 \
 		--constraints requirements.lock relay_container/model.in --output-file relay_container/model.lock
 	@! grep -nE '://|^--(extra-)?index|^--find-links' $(LOCKS)

