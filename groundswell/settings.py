@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from groundswell import crash_points
 from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
+from groundswell.configuration.authorities import verified
 from groundswell.configuration.references import is_reference, resolve
 from groundswell.configuration.schema import EMBEDDED, PREFIX, Variable, variables
 from groundswell.configuration.secret import Secret
@@ -162,10 +163,22 @@ def _parse_all(service: str, given: Mapping[str, str]) -> tuple[dict[str, Value]
             )
         if isinstance(value, Path) and variable.exists == "file" and not value.is_file():
             problems.append(f"{variable.name}: there is no file {value}. Correct the path, or leave it empty.")
+    problems += _database_certificate(values)
     problems += _sealed_feed(service, values)
     if values.get("GROUNDSWELL_ENVIRONMENT") in {"staging", "production"}:
         problems += _outside_development(service, values)
     return values, problems
+
+
+def _database_certificate(values: dict[str, Value]) -> list[str]:
+    """Let the database's address say how its certificate is verified; answers why that cannot be."""
+    address, authority = values.get("GROUNDSWELL_DATABASE_URL"), values.get("GROUNDSWELL_DATABASE_CA")
+    if isinstance(address, Secret):
+        try:
+            values["GROUNDSWELL_DATABASE_URL"] = address.changed(lambda url: verified(url, _text(authority)))
+        except ValueError as error:
+            return [f"GROUNDSWELL_DATABASE_CA: {error}"]
+    return []
 
 
 def _sealed_feed(service: str, values: Mapping[str, Value]) -> list[str]:

@@ -43,6 +43,10 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     database_url: Secret
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float
@@ -193,6 +197,10 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float
@@ -295,6 +303,10 @@ class MoverSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float
@@ -337,6 +349,10 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float
@@ -393,6 +409,10 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
 
 
 class CostsSettings(Settings, frozen=True, kw_only=True):
@@ -444,6 +464,10 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret | None
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float

@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from cdk.assets import IN_THE_RUNTIME
 from groundswell.errors import EX_CONFIG
 from rehearsal import deployed
+from rehearsal.authority import Authority
 from rehearsal.local_lambda import FunctionFailed
 from rehearsal.network import HOST
 from rehearsal.stage import Stage, make_user
@@ -290,13 +291,38 @@ async def database_away(stage: Stage) -> str:
             alive = (await get(session, f"https://{stage.site}/healthz"))[0]
             expect(alive == 200, f"/healthz: {alive}")
         finally:
-            await stage.door.open(stage.certificates.for_server())
+            await stage.door.open(stage.database_tls)
 
         async def answered() -> bool:
             return (await get(session, url))[0] == 200
 
         await until("an answer again", answered)
     return f"503 with Retry-After {headers['Retry-After']}, and an answer as soon as it is back"
+
+
+async def foreign_certificate(stage: Stage) -> str:
+    """Whoever answers in the database's place, with a certificate that another authority signed, is told nothing."""
+    async with browser(stage) as session:
+        url = f"https://{stage.site}/v1/posts?limit=1"
+        await stage.door.close()
+        await stage.door.open(Authority(stage.folder / "foreign-authority", "Foreign").server([], [HOST]))
+        try:
+
+            async def refused() -> Any:
+                status, _, body = await get(session, url)
+                return body["detail"] if status == 503 else None
+
+            said = await until("503", refused)
+            expect("GROUNDSWELL_DATABASE_CA" in said, said)
+        finally:
+            await stage.door.close()
+            await stage.door.open(stage.database_tls)
+
+        async def answered() -> bool:
+            return (await get(session, url))[0] == 200
+
+        await until("an answer again", answered)
+    return "503, and its detail names GROUNDSWELL_DATABASE_CA"
 
 
 async def rotation(stage: Stage) -> str:
@@ -404,6 +430,7 @@ SHORT: Sequence[tuple[str, Act]] = (
     ("a WebSocket client receives frames", live),
     ("the mover is fired by its schedule", mover),
     ("the cleanup is fired by its schedule", cleanup),
+    ("a database with a foreign certificate is refused", foreign_certificate),
     ("a rotated password is picked up", rotation),
     ("the relay drains when it is stopped", drain),
     ("the zips have what was imported", packed),

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -20,6 +21,7 @@ import psycopg
 from groundswell.adapters.embedded_postgres import SOCKET_PORT, EmbeddedPostgres
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from rehearsal import deployed
+from rehearsal.authority import Authority
 from rehearsal.deployed import DeployedFunction, DeployedTask, LocalAccount
 from rehearsal.deploying import ROOT, STACKS, Deploy
 from rehearsal.gateway import Gateway
@@ -90,6 +92,7 @@ class Stage:
         self.account = account
         self.superuser_url = ""
         self.door: DatabaseDoor
+        self.database_tls: ssl.SSLContext
         self.certificates: Certificates
         self.gateway: Gateway
         self.gateway_port = 0
@@ -131,6 +134,8 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         postgres = EmbeddedPostgres(folder / "rds", tuning={"fsync": "off"})
         stage.superuser_url = await postgres.start()
         stack.push_async_callback(postgres.stop)
+        authority = Authority(folder / "rds-authority", "Groundswell rehearsal RDS")
+        stage.database_tls = authority.server([], [HOST])
         engine = EmbeddedQdrant(folder / "qdrant", port=vectors)
         await engine.start()
         stack.push_async_callback(engine.stop)
@@ -159,6 +164,8 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         stage.certificates = Certificates(folder, names)
         stage.gateway_port = gateway
         inside = environment_inside(stage.certificates.authority, dict.fromkeys(names, gateway))
+        # RDS's own authorities sign for no database of this machine.
+        inside["GROUNDSWELL_DATABASE_CA"] = str(authority.file)
         for function in stage.account.functions(STACKS, folder / "code"):
             stage.deployed[function.name] = function
             process = _function(function, folder, {**inside, "AWS_ENDPOINT_URL": f"http://{HOST}:{aws}"})
@@ -179,7 +186,7 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         await asyncio.to_thread(make_user, stage, folder / "rds" / "postgres")
         query = parse_qs(urlsplit(stage.superuser_url).query)
         stage.door = DatabaseDoor(Path(query["host"][0]) / f".s.PGSQL.{SOCKET_PORT}", database)
-        await stage.door.open(stage.certificates.for_server())
+        await stage.door.open(stage.database_tls)
         stack.push_async_callback(stage.door.close)
         stage.relay = _relay(stage.account.relay_task(), folder, {**inside, **credentials(aws)}, f"http://{HOST}:{aws}")
         stack.push_async_callback(_stop_relay, stage.relay)

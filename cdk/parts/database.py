@@ -7,11 +7,11 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
-from cdk.environment import SecretReference
+from cdk.environment import ROOT, SecretReference
 from cdk.nag import accept
 from cdk.parts.network import Network
 from deployment.connections import MAX_CONNECTIONS
-from deployment.knobs import Knobs
+from deployment.knobs import DeploymentError, Knobs
 
 NAME = "groundswell"
 ENGINE_VERSION = "18"
@@ -22,6 +22,7 @@ class Database(Construct):
 
     def __init__(self, scope: Construct, id: str, chosen: Knobs, network: Network) -> None:
         super().__init__(scope, id)
+        _require_authorities(chosen.region)
         engine = rds.DatabaseInstanceEngine.postgres(
             version=rds.PostgresEngineVersion.of(ENGINE_VERSION, ENGINE_VERSION)
         )
@@ -83,4 +84,16 @@ class Database(Construct):
                 "AwsSolutions-RDS10": "`deletion_protection` is on in production; others can be taken down.",
                 "AwsSolutions-RDS3": "`database_multi_az` is on in production; a second zone doubles the price.",
             },
+        )
+
+
+def _require_authorities(region: str) -> None:
+    """Raise DeploymentError where no service could verify the database's certificate."""
+    file = f"groundswell/rds_authorities/{region}.pem"
+    if not (ROOT / file).is_file():
+        raise DeploymentError(
+            [
+                f"{file}: is not there, and without it no service can verify the database's certificate. Run "
+                f"`curl -fo {file} https://truststore.pki.rds.amazonaws.com/{region}/{region}-bundle.pem`."
+            ]
         )

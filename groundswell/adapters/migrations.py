@@ -14,6 +14,7 @@ from importlib import resources
 
 import psycopg
 
+from groundswell.adapters.postgres_address import certificate_refusal
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.errors import SchemaMismatch, StoreUnavailable
 
@@ -60,7 +61,8 @@ def _migrate(url: str) -> tuple[str | None, str]:
         ) from error
     except psycopg.OperationalError as error:
         raise StoreUnavailable(
-            f"The database cannot be reached to migrate it: {str(error).strip()}. "
+            certificate_refusal(error)
+            or f"The database cannot be reached to migrate it: {str(error).strip()}. "
             "Check GROUNDSWELL_DATABASE_URL and that Postgres runs."
         ) from error
 

@@ -332,7 +332,8 @@ def _held(pool: Pool) -> str:
             f"all {pool.max_size} are in use. Retry shortly; if it persists, raise "
             f"{pool.variables}_POOL_SIZE or look for slow queries."
         )
-    return f"{open_now} of {pool.max_size} are open. Check that Postgres runs and can be reached."
+    check = pool.address.refusal or "Check that Postgres runs and can be reached."
+    return f"{open_now} of {pool.max_size} are open. {check}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -72,7 +72,7 @@ def normalise_url(text: str, *, schemes: tuple[str, ...], default_path: str = ""
 
 
 def database_url_of(text: str) -> str:
-    """The URL of a database from the JSON that RDS keeps in its secret. Encrypted, as RDS always can be.
+    """The URL of a database from the JSON that RDS keeps in its secret. Its certificate is verified.
 
     Raises:
         ValueError: what is wrong with it, as the end of a sentence.
@@ -84,7 +84,8 @@ def database_url_of(text: str) -> str:
     except (ValueError, TypeError, KeyError, AttributeError):
         # The library's message would quote what it was given, the password included.
         raise ValueError("is JSON, but not that of an RDS secret (host, username, password, dbname)") from None
-    return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{host}:{port}/{quote(name)}?sslmode=require"
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return f"postgresql://{login}@{host}:{port}/{quote(name)}?sslmode=verify-full"
 
 
 def hosts_of(url: str) -> list[str]:

@@ -28,6 +28,11 @@ class Secret:
         """
         return self._text if self._again is None else self._again()
 
+    def changed(self, change: Callable[[str], str]) -> Secret:
+        """The secret that `change` makes of this one, now and whenever it is read anew. Raises what `change` raises."""
+        again = self._again
+        return Secret(change(self._text), None if again is None else lambda: change(again()))
+
     def __repr__(self) -> str:
         return "Secret(…)"
 

@@ -10,10 +10,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from groundswell.configuration.authorities import RDS_AUTHORITIES
 from groundswell.errors import ConfigError
 from groundswell.settings import ApiSettings, load
 
 PASSWORD = "p@ss/word:with?signs"
+US_EAST = str(RDS_AUTHORITIES / "us-east-1.pem")
 RDS = {"engine": "postgres", "host": "db.abc.us-east-1.rds.amazonaws.com", "port": 5432, "username": "groundswell"}
 
 
@@ -31,7 +33,7 @@ def test_a_database_is_found_through_the_secret_that_rds_keeps() -> None:
     chosen = load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": made["ARN"], "GROUNDSWELL_ENVIRONMENT": "production"})
     assert chosen.database_url.reveal() == (
         "postgresql://groundswell:p%40ss%2Fword%3Awith%3Fsigns@db.abc.us-east-1.rds.amazonaws.com:5432/groundswell"
-        "?sslmode=require"
+        "?sslmode=verify-full&sslrootcert=" + US_EAST
     )
 
 
@@ -58,7 +60,10 @@ def test_a_secret_is_read_anew_after_it_was_rotated() -> None:
     url = load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": made["ARN"]}).database_url
     client.put_secret_value(SecretId="db", SecretString=json.dumps({**RDS, "password": "new-one", "dbname": "g"}))
     assert "p%40ss" in url.reveal()
-    assert url.reveal_anew() == f"postgresql://groundswell:new-one@{RDS['host']}:5432/g?sslmode=require"
+    assert (
+        url.reveal_anew()
+        == f"postgresql://groundswell:new-one@{RDS['host']}:5432/g?sslmode=verify-full&sslrootcert={US_EAST}"
+    )
     client.delete_secret(SecretId="db", ForceDeleteWithoutRecovery=True)
     with pytest.raises(ValueError, match="this role may read it"):
         url.reveal_anew()
