@@ -41,7 +41,7 @@ class Site(Construct):
             origin=origins.HttpOrigin(api_host, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
             allowed_methods=cloudfront.AllowedMethods.ALLOW_ALL,
-            cache_policy=cloudfront.CachePolicy.USE_ORIGIN_CACHE_CONTROL_HEADERS_QUERY_STRINGS,
+            cache_policy=_api_cache(self),
             origin_request_policy=cloudfront.OriginRequestPolicy.ALL_VIEWER_EXCEPT_HOST_HEADER,
         )
         self.distribution = cloudfront.Distribution(
@@ -105,6 +105,27 @@ class Site(Construct):
                 "AwsSolutions-L1": "The runtime of CDK's own helper comes with the library.",
             },
         )
+
+
+def _api_cache(scope: Construct) -> cloudfront.CachePolicy:
+    """Return a policy that keeps answers as long as the API says, at most a minute.
+
+    What is in the key is also sent to the origin. Host is not: API Gateway answers 403 to a Host that is not its own,
+    and the managed policies that follow the origin's Cache-Control have it in their keys.
+    """
+    return cloudfront.CachePolicy(
+        scope,
+        "ApiCache",
+        comment="Groundswell: what the Cache-Control of the API says",
+        min_ttl=Duration.seconds(0),
+        default_ttl=Duration.seconds(0),
+        max_ttl=Duration.minutes(1),
+        header_behavior=cloudfront.CacheHeaderBehavior.allow_list("Accept", "Origin"),
+        query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),
+        cookie_behavior=cloudfront.CacheCookieBehavior.none(),
+        enable_accept_encoding_gzip=True,
+        enable_accept_encoding_brotli=True,
+    )
 
 
 def _safety(scope: Construct, ws_url: str) -> cloudfront.ResponseHeadersPolicy:
