@@ -93,7 +93,7 @@ async def cold(environment: Mapping[str, str]) -> tuple[float, float, float]:
         answer = await function.invoke(http_event("GET", READS["momentum, top 20"].partition("?")[0], query="limit=20"))
         whole = time.perf_counter() - began
         assert answer["statusCode"] == 200, answer
-        return function.cold_start_s, whole, cpu_s(psutil.Process(function.pid))
+        return function.init_s, whole, cpu_s(psutil.Process(function.pid))
 
 
 async def warm(environment: Mapping[str, str], count: int) -> dict[str, float]:

@@ -127,7 +127,7 @@ async def page(stage: Stage) -> str:
             expect((await get(session, f"https://{stage.site}/{asset}"))[0] == 200, asset)
         config = (await get(session, f"https://{stage.site}/config.json"))[2]
         expect(config["apiUrl"] == "" and re.fullmatch(r"wss://\w+\.execute-api\..*/live", config["wsUrl"]), config)
-        expect(stage.gateway.clients == {}, "nobody is connected yet")
+        expect(stage.gateway.websocket_api.clients == {}, "nobody is connected yet")
     return f"{len(assets)} assets; config.json names {config['wsUrl']}"
 
 
@@ -212,7 +212,7 @@ async def live(stage: Stage) -> str:
             posts = await read("posts.new")
             await read("momentum.update")
             expect(posts["data"], posts)
-            (connection,) = stage.gateway.clients
+            (connection,) = stage.gateway.websocket_api.clients
         with stage.database() as conn:
 
             async def forgotten() -> bool:
@@ -225,7 +225,7 @@ async def live(stage: Stage) -> str:
                 raise Failed("a wrong token was let in")
         except aiohttp.WSServerHandshakeError as refused:
             expect(refused.status == 401, refused)
-    expect(stage.gateway.unsigned_posts == 0, "unsigned posts")
+    expect(stage.gateway.websocket_api.refused_posts == [], stage.gateway.websocket_api.refused_posts)
     return f"{len(kinds)} frames ({', '.join(sorted(set(kinds)))}); a wrong token gets 401"
 
 

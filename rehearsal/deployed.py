@@ -1,4 +1,4 @@
-"""What a deploy left in the local AWS: functions with their zips, the task, schedules, routes, and the page."""
+"""What a deploy left in the local AWS: functions with their zips, the task, schedules, and routes."""
 
 from __future__ import annotations
 
@@ -153,6 +153,10 @@ class DeployedApi:
     selection: str
     """The expression that chooses among the routes of a WebSocket API; empty for an HTTP API."""
     routes: Mapping[str, str]
+    arn: str = ""
+    rate: float = 0.0
+    """Requests a second that its stage lets through; 0 for any number."""
+    burst: int = 0
 
 
 def apis() -> list[DeployedApi]:
@@ -164,8 +168,12 @@ def apis() -> list[DeployedApi]:
             if each.properties["ApiId"] == api.id
         }
         (stage,) = (each for each in of_kind("AWS::ApiGatewayV2::Stage") if each.properties["ApiId"] == api.id)
+        throttle = stage.properties.get("DefaultRouteSettings", {})
         found.append(
             DeployedApi(
+                arn=f"arn:aws:execute-api:{api.region}:{api.account}:{api.id}",
+                rate=float(throttle.get("ThrottlingRateLimit", 0)),
+                burst=int(throttle.get("ThrottlingBurstLimit", 0)),
                 host=f"{api.id}.execute-api.{api.region}.amazonaws.com",
                 stage=stage.properties["StageName"],
                 selection=api.properties.get("RouteSelectionExpression", ""),
@@ -183,33 +191,6 @@ def _function_in(uri: str) -> str:
     found = re.search(r"arn:aws:lambda:[\w-]+:\d+:function:[\w-]+", uri.removeprefix("arn:aws:apigateway"))
     assert found is not None, f"no function in {uri}"
     return found[0]
-
-
-@dataclass(frozen=True)
-class DeployedSite:
-    """The distribution: which bucket the page is in, and which paths lead to the API."""
-
-    host: str
-    bucket: str
-    root: str
-    api_paths: Sequence[str]
-    api_host: str
-
-
-def site() -> DeployedSite:
-    (record,) = of_kind("AWS::CloudFront::Distribution")
-    said = record.properties["DistributionConfig"]
-    origins = {each["Id"]: each for each in said["Origins"]}
-    (deployment,) = of_kind("Custom::CDKBucketDeployment")
-    behaviours = said["CacheBehaviors"]
-    api = origins[behaviours[0]["TargetOriginId"]]
-    return DeployedSite(
-        host=f"{record.id}.cloudfront.net",
-        bucket=deployment.properties["DestinationBucketName"],
-        root=said["DefaultRootObject"],
-        api_paths=[each["PathPattern"] for each in behaviours],
-        api_host=api["DomainName"],
-    )
 
 
 def image_defaults(dockerfile: Path) -> tuple[list[str], dict[str, str]]:

@@ -18,17 +18,21 @@ def http_event(
     query: Mapping[str, str] | str = "",
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
+    text: bool = False,
     source_ip: str = "203.0.113.7",
     request_id: str = "r1",
+    route: str = "$default",
+    path_parameters: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """An HTTP API event, payload format 2.0."""
-    text = query if isinstance(query, str) else urlencode(query)
+    """Return an HTTP API event, payload format 2.0. `text` says that the body need not travel in base64."""
+    passed = {"host": "api.example.com", "x-forwarded-for": source_ip, **(headers or {})}
+    cookies = passed.pop("cookie", "")
     event: dict[str, Any] = {
         "version": "2.0",
-        "routeKey": "$default",
+        "routeKey": route,
         "rawPath": path,
-        "rawQueryString": text,
-        "headers": {"host": "api.example.com", "x-forwarded-for": source_ip, **(headers or {})},
+        "rawQueryString": query if isinstance(query, str) else urlencode(query),
+        "headers": passed,
         "requestContext": {
             "accountId": ACCOUNT,
             "apiId": "local",
@@ -41,15 +45,19 @@ def http_event(
                 "userAgent": (headers or {}).get("user-agent", "rehearsal"),
             },
             "requestId": request_id,
-            "routeKey": "$default",
+            "routeKey": route,
             "stage": "$default",
             "time": datetime.now(UTC).strftime("%d/%b/%Y:%H:%M:%S +0000"),
             "timeEpoch": int(datetime.now(UTC).timestamp() * 1000),
         },
-        "isBase64Encoded": bool(body),
+        "isBase64Encoded": bool(body) and not text,
     }
     if body:
-        event["body"] = base64.b64encode(body).decode()
+        event["body"] = body.decode() if text else base64.b64encode(body).decode()
+    if cookies:
+        event["cookies"] = cookies.split("; ")
+    if path_parameters:
+        event["pathParameters"] = dict(path_parameters)
     return event
 
 
@@ -60,8 +68,9 @@ def socket_event(
     kind: str = "MESSAGE",
     body: str | None = None,
     query: Mapping[str, str] | None = None,
+    request_id: str = "r1",
 ) -> dict[str, Any]:
-    """A WebSocket API event; `kind` is CONNECT, MESSAGE or DISCONNECT."""
+    """Return a WebSocket API event; `kind` is CONNECT, MESSAGE or DISCONNECT."""
     event: dict[str, Any] = {
         "requestContext": {
             "routeKey": route,
@@ -70,7 +79,7 @@ def socket_event(
             "domainName": "ws.example.com",
             "stage": "live",
             "apiId": "local",
-            "requestId": "r1",
+            "requestId": request_id,
             "connectedAt": int(datetime.now(UTC).timestamp() * 1000),
         },
         "isBase64Encoded": False,

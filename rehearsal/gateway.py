@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import fnmatch
-import json
-import secrets
 import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import web
 
-from rehearsal.deployed import DeployedApi, DeployedSite
-from rehearsal.events import http_event, socket_event
-from rehearsal.local_lambda import FunctionFailed, LocalFunction
+from rehearsal.cloudfront import CloudFront, DeployedSite
+from rehearsal.deployed import DeployedApi
+from rehearsal.http_api import BODY_LIMIT_BYTES, INTEGRATION_LIMIT_S, HttpApi, Request, read_body
+from rehearsal.local_lambda import LocalFunction
 from rehearsal.network import HOST
+from rehearsal.websocket_api import Authorize, Limits, WebSocketApi
 
-EDGE = "130.176.0.7"
-"""Address of the CloudFront server that passes requests on."""
 VIEWER = "203.0.113.7"
-MESSAGE_LIMIT_BYTES = 128 * 1024
-"""Of API Gateway's WebSocket APIs."""
 
 
 class Gateway:
@@ -32,6 +25,7 @@ class Gateway:
         functions: the processes of deployed functions, by ARN.
         buckets: a client of S3, for the page.
         port: to listen at; 0 for any that is free.
+        authorize: asked before a request of the @connections API is carried out.
     """
 
     def __init__(
@@ -43,128 +37,51 @@ class Gateway:
         functions: Mapping[str, LocalFunction],
         buckets: Any,
         port: int,
+        limits: Limits | None = None,
+        integration_limit_s: float = INTEGRATION_LIMIT_S,
+        authorize: Authorize | None = None,
     ) -> None:
-        self._http, self._sockets, self._site = http, sockets, site
-        self._functions = functions
-        self._buckets = buckets
+        self.http_api = HttpApi(http, functions, limit_s=integration_limit_s)
+        self.websocket_api = WebSocketApi(sockets, functions, limits or Limits(), authorize)
+        self.cloudfront = CloudFront(site, self.http_api, buckets)
         self.port = port
-        self.clients: dict[str, web.WebSocketResponse] = {}
-        """Open WebSockets by connection id."""
-        self.unsigned_posts = 0
 
     async def open(self, tls: ssl.SSLContext) -> None:
-        app = web.Application(client_max_size=10 * 1024 * 1024)
+        app = web.Application(client_max_size=BODY_LIMIT_BYTES)
         app.router.add_route("*", "/{path:.*}", self._answer)
+        tls.sni_callback = _note_name
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, self.port, ssl_context=tls).start()
         self.port = self._runner.addresses[0][1]
 
     async def close(self) -> None:
-        for client in tuple(self.clients.values()):
-            await client.close()
+        await self.websocket_api.close()
         await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        host = request.host.partition(":")[0]
-        if host == self._site.host:
-            return await self._distribution(request)
-        if host == self._http.host:
-            return await self._request(request, source_ip=VIEWER)
-        if host == self._sockets.host:
-            return await self._socket(request)
-        return web.json_response({"message": f"no such host: {host}"}, status=404)
+        # A client chooses the server by the name in TLS, and the Host may be another one: API Gateway compares both.
+        tls: Any = request.transport and request.transport.get_extra_info("ssl_object")
+        name = getattr(tls, "rehearsal_name", None) or request.host.partition(":")[0]
+        if name == self.cloudfront.host:
+            return await self.cloudfront.answer(request, viewer=VIEWER)
+        if name == self.http_api.host:
+            return await self.http_api.answer(await self._direct(request))
+        if name == self.websocket_api.host:
+            return await self.websocket_api.answer(request)
+        return web.json_response({"message": f"no such host: {name}"}, status=404)
 
-    # ------------------------------------------------------------------ CloudFront
-    async def _distribution(self, request: web.Request) -> web.StreamResponse:
-        if any(fnmatch.fnmatch(request.path, pattern) for pattern in self._site.api_paths):
-            assert self._site.api_host == self._http.host, "the distribution leads to another API"
-            return await self._request(request, source_ip=EDGE, by_way_of=VIEWER)
-        key = request.path.lstrip("/") or self._site.root
-        try:
-            found = await asyncio.to_thread(self._buckets.get_object, Bucket=self._site.bucket, Key=key)
-        except self._buckets.exceptions.NoSuchKey:
-            return web.Response(status=403, text="AccessDenied")
-        return web.Response(body=found["Body"].read(), content_type=found["ContentType"].partition(";")[0])
-
-    # ------------------------------------------------------------------ the HTTP API
-    async def _request(self, request: web.Request, *, source_ip: str, by_way_of: str = "") -> web.Response:
+    @staticmethod
+    async def _direct(request: web.Request) -> Request | None:
+        """Return the request of a client that came without CloudFront, or None where its body is too large."""
+        body = await read_body(request)
+        if body is None:
+            return None
+        path, _, query = request.raw_path.partition("?")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        passed = [each for each in (headers.get("x-forwarded-for"), by_way_of, source_ip) if each]
-        headers["x-forwarded-for"] = ", ".join(passed)
-        headers["host"] = self._http.host
-        event = http_event(
-            request.method,
-            request.path,
-            query=request.query_string,
-            headers=headers,
-            body=await request.read(),
-            source_ip=source_ip,
-        )
-        function = self._functions[self._http.routes["ANY /{proxy+}"]]
-        try:
-            result = await function.invoke(event)
-        except FunctionFailed:
-            return web.json_response({"message": "Internal Server Error"}, status=500)
-        body = result.get("body") or ""
-        answer = web.Response(
-            status=result["statusCode"],
-            body=base64.b64decode(body) if result.get("isBase64Encoded") else body.encode(),
-        )
-        for name, value in result.get("headers", {}).items():
-            if name.lower() != "content-length":
-                answer.headers[name] = str(value)
-        return answer
+        return Request(request.method, path, query, headers, body, VIEWER)
 
-    # ------------------------------------------------------------------ the WebSocket API
-    async def _socket(self, request: web.Request) -> web.StreamResponse:
-        connections = f"/{self._sockets.stage}/@connections/"
-        if request.path.startswith(connections):
-            return await self._connection(request, request.path.removeprefix(connections))
-        if request.path.rstrip("/") != f"/{self._sockets.stage}":
-            return web.json_response({"message": "Forbidden"}, status=403)
-        connection_id = secrets.token_urlsafe(10) + "="
-        admitted = await self._event("$connect", connection_id, kind="CONNECT", query=dict(request.query))
-        if admitted["statusCode"] >= 300:
-            return web.Response(status=admitted["statusCode"])
-        client = web.WebSocketResponse(max_msg_size=MESSAGE_LIMIT_BYTES)
-        await client.prepare(request)
-        self.clients[connection_id] = client
-        try:
-            async for message in client:
-                if message.type == WSMsgType.TEXT:
-                    await self._event(self._route_of(message.data), connection_id, body=message.data)
-        finally:
-            self.clients.pop(connection_id, None)
-            await self._event("$disconnect", connection_id, kind="DISCONNECT")
-        return client
 
-    def _route_of(self, text: str) -> str:
-        """The deployed route that the selection expression chooses, or `$default`."""
-        assert self._sockets.selection == "$request.body.action", self._sockets.selection
-        try:
-            action = json.loads(text)["action"]
-        except (ValueError, TypeError, KeyError):
-            return "$default"
-        return action if isinstance(action, str) and action in self._sockets.routes else "$default"
-
-    async def _event(self, route: str, connection_id: str, **more: Any) -> dict[str, Any]:
-        function = self._functions[self._sockets.routes[route]]
-        try:
-            return await function.invoke(socket_event(route, connection_id, **more))
-        except FunctionFailed:
-            return {"statusCode": 502}
-
-    async def _connection(self, request: web.Request, connection_id: str) -> web.Response:
-        """The @connections API. It takes signed requests alone."""
-        if not request.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 "):
-            self.unsigned_posts += 1
-            return web.json_response({"message": "Missing Authentication Token"}, status=403)
-        client = self.clients.get(connection_id)
-        if client is None or client.closed:
-            return web.json_response({"message": "Gone"}, status=410)
-        if request.method == "DELETE":
-            await client.close()
-            return web.Response(status=204)
-        await client.send_str(await request.text())
-        return web.Response()
+def _note_name(connection: Any, name: str | None, _: ssl.SSLContext) -> None:
+    """Keep the name that a client asked for in TLS."""
+    connection.rehearsal_name = name

@@ -20,10 +20,22 @@ from typing import Any
 
 from aiohttp import web
 
+from rehearsal.cpu_share import CpuShare
+
 RUNTIME = "/2018-06-01/runtime"
-MAX_RESULT_BYTES = 6_291_556
-"""Of a synchronous invocation. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:"
+REQUEST_LIMIT_BYTES = 6_291_456
+RESPONSE_LIMIT_BYTES = 6_291_556
+"""Lambda allows a result a hundred bytes more than an event.
+
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+"""
+INIT_LIMIT_S = 10.0
+"""INIT may take this long. One that takes longer is begun anew in the time of the first event.
+
+https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+"""
+_RUNTIME_BODY_BYTES = 256 * 1024 * 1024
 
 
 def trace_header() -> str:
@@ -38,6 +50,14 @@ class FunctionFailed(Exception):
     """The handler raised, or the process could not start; the text is what the runtime was told."""
 
 
+class PayloadTooLarge(FunctionFailed):
+    """Lambda did not take the event; the function did not run."""
+
+
+class ResponseTooLarge(FunctionFailed):
+    """The handler returned more than Lambda hands on. The function itself logs success."""
+
+
 class LocalFunction:
     """A function's process. Use as an async context manager; events are handled one at a time, as in a real one.
 
@@ -46,6 +66,8 @@ class LocalFunction:
         environment: what the function's configuration sets; nothing of this process's is passed on but the path.
         code: folder of the function's code, first on the path. Empty: this repository, with what is installed.
         timeout_s: what the function's configuration allows an event.
+        cpu: limits the process after its INIT. Closed together with the function.
+        init_limit_s: what INIT may take.
     """
 
     def __init__(
@@ -57,6 +79,8 @@ class LocalFunction:
         code: Path | None = None,
         python: str = sys.executable,
         timeout_s: float = 30.0,
+        cpu: CpuShare | None = None,
+        init_limit_s: float = INIT_LIMIT_S,
     ) -> None:
         self.name = name
         self._handler = handler
@@ -64,6 +88,8 @@ class LocalFunction:
         self._code = code
         self._python = python
         self._timeout_s = timeout_s
+        self._cpu = cpu
+        self._init_limit_s = init_limit_s
         self._events = self._queue()
         self._results: dict[str, asyncio.Future[bytes]] = {}
         self._numbers = itertools.count(1)
@@ -72,11 +98,13 @@ class LocalFunction:
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.log: list[str] = []
-        self.cold_start_s = 0.0
-        """From the start of the process until it asked for its first event."""
+        self.init_s = 0.0
+        """INIT of the last process: from its start until it asked for its first event."""
+        self.inits_too_long = 0
+        """How often INIT had to be begun anew."""
 
     async def __aenter__(self) -> LocalFunction:
-        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app = web.Application(client_max_size=_RUNTIME_BODY_BYTES)
         app.router.add_get(f"{RUNTIME}/invocation/next", self._next)
         app.router.add_post(f"{RUNTIME}/invocation/{{id}}/response", self._response)
         app.router.add_post(f"{RUNTIME}/invocation/{{id}}/error", self._error)
@@ -90,26 +118,40 @@ class LocalFunction:
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
         await self._runner.cleanup()
+        if self._cpu is not None:
+            self._cpu.close()
 
     async def invoke(self, event: Mapping[str, Any]) -> Any:
         """The handler's result. The process is started at the first event, and again after it ended.
 
         Raises:
+            PayloadTooLarge: the event is larger than Lambda takes.
+            ResponseTooLarge: the result is.
             FunctionFailed: the handler raised, the process ended, or the event took longer than allowed.
         """
+        payload = json.dumps(event).encode()
+        if len(payload) > REQUEST_LIMIT_BYTES:
+            raise PayloadTooLarge(
+                f"Request must be smaller than {REQUEST_LIMIT_BYTES} bytes for the InvokeFunction operation"
+            )
         async with self._turn:
-            if self._process is None or self._process.returncode is not None:
-                await self._start()
+            ends = await self._ready()
             request_id = f"00000000-0000-4000-8000-{next(self._numbers):012d}"
             result: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
             self._results[request_id] = result
-            self._events.put_nowait((request_id, json.dumps(event).encode()))
+            self._events.put_nowait((request_id, payload))
             assert self._process is not None
             ended = asyncio.ensure_future(self._process.wait())
             try:
-                await asyncio.wait({result, ended}, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
+                left_s = ends - time.monotonic()
+                await asyncio.wait({result, ended}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
                 if result.done():
-                    return json.loads(result.result() or b"null")
+                    try:
+                        return json.loads(result.result() or b"null")
+                    except ResponseTooLarge:
+                        # The runtime client may end itself over the refusal: the next event meets a new process then.
+                        await self._until_polled(self._timeout_s)
+                        raise
                 if not ended.done():
                     await self._stop()
                     raise FunctionFailed(f"{self.name} took longer than its {self._timeout_s:g} s:\n{self.tail()}")
@@ -117,6 +159,31 @@ class LocalFunction:
             finally:
                 ended.cancel()
                 self._results.pop(request_id, None)
+
+    async def _ready(self) -> float:
+        """Make sure that there is a process that has done its INIT, and return when the event's time is over."""
+        if self._process is not None and self._process.returncode is None:
+            return time.monotonic() + self._timeout_s
+        if self._cpu is not None:
+            self._cpu.lift()
+        if await self._start(self._init_limit_s):
+            ends = time.monotonic() + self._timeout_s
+        else:
+            # Lambda begins INIT anew, in the time of the event and with its share of the processor.
+            self.inits_too_long += 1
+            self.log.append(
+                f"INIT_REPORT Init Duration: {self._init_limit_s * 1000:.2f} ms Phase: init Status: timeout"
+            )
+            await self._stop()
+            ends = time.monotonic() + self._timeout_s
+            if self._cpu is not None:
+                self._cpu.apply()
+            if not await self._start(self._timeout_s):
+                await self._stop()
+                raise FunctionFailed(f"{self.name} took longer than its {self._timeout_s:g} s:\n{self.tail()}")
+        if self._cpu is not None:
+            self._cpu.apply()
+        return ends
 
     async def replace_environment(self, environment: Mapping[str, str]) -> None:
         """As when a function's configuration changes: the next event meets a new process."""
@@ -133,7 +200,8 @@ class LocalFunction:
         """The end of what it logged."""
         return "\n".join(self.log[-lines:])
 
-    async def _start(self) -> None:
+    async def _start(self, limit_s: float) -> bool:
+        """Start a process, and return whether it asked for its first event within the limit."""
         started = time.monotonic()
         self._polled.clear()
         # A process that ended may have left a request for its next event behind, which must not get this one's.
@@ -170,15 +238,23 @@ class LocalFunction:
             start_new_session=True,
         )
         self._reading = asyncio.create_task(self._read_log(self._process))
+        if self._cpu is not None:
+            self._cpu.add(self._process.pid)
+        polled = await self._until_polled(limit_s)
+        if not polled and self._process.returncode is not None:
+            raise FunctionFailed(f"{self.name} did not start:\n{self.tail()}")
+        self.init_s = time.monotonic() - started
+        return polled
+
+    async def _until_polled(self, limit_s: float) -> bool:
+        """Wait until the process asks for an event, ends, or the time is over. Return whether it asked."""
+        assert self._process is not None
         polled = asyncio.ensure_future(self._polled.wait())
         ended = asyncio.ensure_future(self._process.wait())
-        await asyncio.wait({polled, ended}, timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({polled, ended}, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
         polled.cancel()
-        if not self._polled.is_set():
-            ended.cancel()
-            raise FunctionFailed(f"{self.name} did not start:\n{self.tail()}")
         ended.cancel()
-        self.cold_start_s = time.monotonic() - started
+        return self._polled.is_set()
 
     @staticmethod
     def _queue() -> asyncio.Queue[tuple[str, bytes] | None]:
@@ -212,6 +288,7 @@ class LocalFunction:
         waiting = await events.get()
         if waiting is None:
             return web.Response(status=410)
+        self._polled.clear()
         request_id, event = waiting
         deadline = int((time.time() + self._timeout_s) * 1000)
         return web.Response(
@@ -226,14 +303,16 @@ class LocalFunction:
         )
 
     async def _response(self, request: web.Request) -> web.Response:
-        result = await request.read()
-        if len(result) <= MAX_RESULT_BYTES:
-            return self._finish(request.match_info["id"], result, None)
-        failure = FunctionFailed(
-            f"{self.name}: Function.ResponseSizeTooLarge: {len(result)} bytes exceed the maximum of {MAX_RESULT_BYTES}"
-        )
-        self._finish(request.match_info["id"], b"", failure)
-        return web.json_response({"errorType": "RequestEntityTooLarge"}, status=413)
+        body = await request.read()
+        if len(body) <= RESPONSE_LIMIT_BYTES:
+            return self._finish(request.match_info["id"], body, None)
+        said = f"Response payload size exceeded maximum allowed payload size ({RESPONSE_LIMIT_BYTES} bytes)."
+        refused = {
+            "errorMessage": f"Exceeded maximum allowed payload size ({RESPONSE_LIMIT_BYTES} bytes).",
+            "errorType": "RequestEntityTooLarge",
+        }
+        self._finish(request.match_info["id"], b"", ResponseTooLarge(f"Function.ResponseSizeTooLarge: {said}"))
+        return web.json_response(refused, status=413)
 
     async def _error(self, request: web.Request) -> web.Response:
         said = await request.text()

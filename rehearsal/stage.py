@@ -22,6 +22,7 @@ from groundswell.adapters.embedded_postgres import SOCKET_PORT, EmbeddedPostgres
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from rehearsal import deployed
 from rehearsal.authority import Authority
+from rehearsal.cloudfront import deployed_site
 from rehearsal.deployed import DeployedFunction, DeployedTask, LocalAccount
 from rehearsal.deploying import ROOT, STACKS, Deploy
 from rehearsal.gateway import Gateway
@@ -158,7 +159,7 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         await deploy.deploy()
 
         tell("Starting what was deployed")
-        site, by_kind = deployed.site(), {bool(api.selection): api for api in deployed.apis()}
+        site, by_kind = deployed_site(), {bool(api.selection): api for api in deployed.apis()}
         stage.site, stage.http_api = site.host, by_kind[False].host
         names = [site.host, by_kind[False].host, by_kind[True].host]
         stage.certificates = Certificates(folder, names)

@@ -17,7 +17,7 @@ from functions.api.answers import MAX_ANSWER_BYTES, fitting
 from functions.api.lambda_limits import sendable
 from groundswell.errors import InternalError
 from rehearsal.events import http_event
-from rehearsal.local_lambda import MAX_RESULT_BYTES, FunctionFailed, LocalFunction
+from rehearsal.local_lambda import RESPONSE_LIMIT_BYTES, FunctionFailed, LocalFunction
 from tests.api_world import World, fill, in_world
 
 MANY = 16_000
@@ -84,7 +84,7 @@ def test_an_export_of_many_megabytes_is_read_page_by_page_through_a_function(dat
         return found, sizes
 
     found, sizes = asyncio.run(run())
-    assert sum(sizes) > MAX_RESULT_BYTES
+    assert sum(sizes) > RESPONSE_LIMIT_BYTES
     assert max(sizes) <= MAX_ANSWER_BYTES + 1000
     assert len(found) == len(set(found)) == MANY
 
@@ -152,8 +152,8 @@ def test_a_result_that_no_form_makes_small_enough_is_an_error_of_ours() -> None:
 def test_a_local_function_refuses_a_result_as_large_as_lambda_does() -> None:
     async def run() -> None:
         async with LocalFunction("large", "tests.large_result.handler", {}) as function:
-            assert len(await function.invoke({"bytes": MAX_RESULT_BYTES - 2})) == MAX_RESULT_BYTES - 2
+            assert len(await function.invoke({"bytes": RESPONSE_LIMIT_BYTES - 2})) == RESPONSE_LIMIT_BYTES - 2
             with pytest.raises(FunctionFailed, match="ResponseSizeTooLarge"):
-                await function.invoke({"bytes": MAX_RESULT_BYTES - 1})
+                await function.invoke({"bytes": RESPONSE_LIMIT_BYTES - 1})
 
     asyncio.run(run())
