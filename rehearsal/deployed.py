@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rehearsal.local_aws import ACCOUNT, Record, environment, records
+from rehearsal.deploying import STACKS
+from rehearsal.local_aws import ACCOUNT, REGION, Record, environment, records
 
 OUR_CODE = ("groundswell", "functions", "deployment")
 """Folders of a zip that are ours. The rest of it are packages for the functions' platform."""
@@ -22,6 +23,8 @@ class DeployedFunction:
     """One function, as its configuration says."""
 
     arn: str
+    role: str
+    """ARN."""
     handler: str
     variables: Mapping[str, str]
     timeout_s: float
@@ -41,6 +44,8 @@ class DeployedFunction:
 class DeployedTask:
     """The relay's container."""
 
+    role: str
+    """ARN."""
     command: Sequence[str]
     """Empty: what the image runs."""
     variables: Mapping[str, str]
@@ -61,6 +66,7 @@ class LocalAccount:
     def __init__(self, port: int) -> None:
         import boto3
 
+        self.port = port
         settings = environment(port)
         self._session: Any = boto3.Session(
             aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
@@ -84,20 +90,26 @@ class LocalAccount:
                     continue
                 if not str(resource["Properties"]["Handler"]).startswith("functions."):
                     continue
-                found.append(self._function(names[logical], resource["Properties"]["Code"]["S3Key"], folder))
+                found.append(self.function(names[logical], folder))
         return found
 
-    def _function(self, name: str, key: str, folder: Path) -> DeployedFunction:
+    def function(self, name: str, folder: Path) -> DeployedFunction:
+        """One of our functions as it is now, unpacked below `folder`. `name` may be its ARN."""
+        from moto.awslambda.models import get_backend
+
+        name = name.rpartition(":")[2]
         said = self.client("lambda").get_function_configuration(FunctionName=name)
-        bucket = f"cdk-hnb659fds-assets-{ACCOUNT}-us-east-1"
-        packed = self.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
-        code = folder / key.partition(".")[0]
+        made: Any = get_backend(ACCOUNT, REGION).get_function(name)
+        where = made.code
+        packed = self.client("s3").get_object(Bucket=where["S3Bucket"], Key=where["S3Key"])["Body"].read()
+        code = folder / str(where["S3Key"]).partition(".")[0]
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             names = archive.namelist()
             if not code.exists():
                 archive.extractall(code, [each for each in names if each.partition("/")[0] in OUR_CODE])
         return DeployedFunction(
             arn=said["FunctionArn"],
+            role=said["Role"],
             handler=said["Handler"],
             variables=said.get("Environment", {}).get("Variables", {}),
             timeout_s=float(said["Timeout"]),
@@ -110,12 +122,27 @@ class LocalAccount:
     def relay_task(self) -> DeployedTask:
         ecs = self.client("ecs")
         (arn,) = ecs.list_task_definitions()["taskDefinitionArns"]
-        (container,) = ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]["containerDefinitions"]
+        definition = ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]
+        (container,) = definition["containerDefinitions"]
         return DeployedTask(
+            role=self._task_role(definition["family"]),
             command=container.get("command", []),
             variables={each["name"]: each["value"] for each in container["environment"]},
             writable=[each["containerPath"] for each in container["mountPoints"] if not each["readOnly"]],
         )
+
+    def _task_role(self, family: str) -> str:
+        """The ARN of a task's role, from its template: moto does not keep it."""
+        clouds = self.client("cloudformation")
+        for stack in STACKS:
+            template = clouds.get_template(StackName=stack)["TemplateBody"]["Resources"]
+            for resource in template.values():
+                if resource["Type"] == "AWS::ECS::TaskDefinition" and resource["Properties"]["Family"] == family:
+                    role = resource["Properties"]["TaskRoleArn"]["Fn::GetAtt"][0]
+                    named = clouds.describe_stack_resource(StackName=stack, LogicalResourceId=role)
+                    name = named["StackResourceDetail"]["PhysicalResourceId"]
+                    return f"arn:aws:iam::{ACCOUNT}:role/{name}"
+        raise AssertionError(f"no template has the task {family}")
 
     def may_invoke(self, schedule: DeployedSchedule) -> bool:
         """Whether the schedule's role lets it call its target."""

@@ -26,17 +26,22 @@ class Deploy:
     Args:
         folder: where the copy lies, and what is synthesised.
         context: over that of cdk/cdk.json.
+        sources: the checkout that is deployed.
     """
 
-    def __init__(self, port: int, folder: Path, context: Mapping[str, object]) -> None:
+    def __init__(self, port: int, folder: Path, context: Mapping[str, object], *, sources: Path = ROOT) -> None:
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GROUNDSWELL_"))},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith(("AWS_", "GROUNDSWELL_")) and name != "PYTHONPATH"
+            },
             **environment(port),
             "CI": "1",
         }
         self._folder = folder
-        document = json.loads((ROOT / "cdk" / "cdk.json").read_text("utf-8"))
-        document["app"] = f"{sys.executable} {ROOT / 'cdk' / 'app.py'}"
+        document = json.loads((sources / "cdk" / "cdk.json").read_text("utf-8"))
+        document["app"] = f"{sys.executable} {sources / 'cdk' / 'app.py'}"
         document["context"] |= context
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "cdk.json").write_text(json.dumps(document), "utf-8")
@@ -47,6 +52,9 @@ class Deploy:
 
     async def deploy(self) -> str:
         return await self._cdk("deploy", "--all", "--require-approval", "never", "--concurrency", "1")
+
+    async def destroy(self) -> str:
+        return await self._cdk("destroy", "--all", "--force", "--concurrency", "1")
 
     async def synth(self) -> str:
         return await self._cdk("synth", "--quiet", "--all")

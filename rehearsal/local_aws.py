@@ -3,13 +3,14 @@
 Usage: python -m rehearsal.local_aws PORT
 
 moto keeps buckets, functions, roles, parameters and stacks for real. Types of resources that its CloudFormation does
-not know are recorded with their resolved properties (`records` has them), and three are carried out: a secret is made
-with a generated password, its attachment adds where the database is, and the page's files are unpacked into their
-bucket as CDK's own helper does. The migration is recorded and not run: whoever rehearses runs it.
+not know are recorded with their resolved properties (`records` has them), and some are carried out: a secret is made
+with a generated password, its attachment adds where the database is, the page's files are unpacked into their bucket
+and deleted from it as CDK's own helpers do, and a trigger calls its function by `hooks`.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import importlib
 import io
 import json
@@ -23,8 +24,13 @@ import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rehearsal import cloudformation
+from rehearsal.aws_front import Front
+from rehearsal.iam import Callers, statements_in
+
 HOST = "127.0.0.1"
 ACCOUNT = "123456789012"
+REGION = "us-east-1"
 
 Attribute = Callable[["Record"], str]
 
@@ -39,9 +45,26 @@ class Record:
             carry_out(self)
         records.append(self)
 
+    def change(self, properties: dict[str, Any]) -> None:
+        """Take the properties of an update, which is carried out as the creation was."""
+        self.properties = properties
+        if carry_out := CARRIED_OUT_AGAIN.get(self.kind):
+            carry_out(self)
+
+    def delete(self, *_: object) -> None:
+        """Forget the resource. It may be deleted again."""
+        if self not in records:
+            return
+        records.remove(self)
+        if carry_out := UNDONE.get(self.kind):
+            carry_out(self)
+
 
 records: list[Record] = []
 """Everything that was recorded since the server started."""
+failed_stacks: list[str] = []
+"""Names of stacks that were rolled back, or that could not be deleted."""
+hooks = cloudformation.Hooks()
 database_at: list[Any] = []
 """Host and port that every database instance says it has; empty for names that lead nowhere."""
 
@@ -133,30 +156,81 @@ def _attach_secret(record: Record) -> None:
         "dbname": instance.properties["DBName"],
     }
     secrets.put_secret_value(SecretId=record.id, SecretString=json.dumps(value))
+    if hooks.database is not None:
+        hooks.database(value)
+
+
+def _run_trigger(record: Record) -> None:
+    """What CDK's helper does: call the function, and fail where it fails."""
+    if hooks.trigger is None:
+        return
+    # moto publishes a version before it changes the function's code: what the version stands for is the newest code.
+    function, _, _ = str(record.properties["HandlerArn"]).rpartition(":")
+    try:
+        hooks.trigger(function)
+    except Exception as error:
+        raise cloudformation.ResourceFailed(
+            f"Received response status [FAILED] from custom resource. {error}"
+        ) from error
+
+
+def _empty_bucket(record: Record) -> None:
+    """What CDK's helper does before a bucket is deleted."""
+    buckets, name = _client(record, "s3"), record.properties["BucketName"]
+    for page in buckets.get_paginator("list_objects_v2").paginate(Bucket=name):
+        for each in page.get("Contents", ()):
+            buckets.delete_object(Bucket=name, Key=each["Key"])
 
 
 def _copy_files(record: Record) -> None:
-    """What CDK's helper does: unpack each source into the bucket, with what is known at deploy put in its place."""
+    """What CDK's helper does: unpack each source into the bucket, with what is known at deploy put in its place.
+
+    As `aws s3 sync` takes them, what is excluded may be included again. With `Prune`, files that no source has go.
+    """
     buckets = _client(record, "s3")
-    said = record.properties
+    said, written = record.properties, set[str]()
+    bucket = said["DestinationBucketName"]
     markers = said.get("SourceMarkers") or [{} for _ in said["SourceObjectKeys"]]
-    for bucket, key, known in zip(said["SourceBucketNames"], said["SourceObjectKeys"], markers, strict=True):
-        source = buckets.get_object(Bucket=bucket, Key=key)["Body"].read()
+    for where, key, known in zip(said["SourceBucketNames"], said["SourceObjectKeys"], markers, strict=True):
+        source = buckets.get_object(Bucket=where, Key=key)["Body"].read()
         with zipfile.ZipFile(io.BytesIO(source)) as archive:
             for name in archive.namelist():
                 content = archive.read(name)
                 for marker, value in known.items():
                     content = content.replace(str(marker).encode(), str(value).encode())
-                if not name.endswith("/"):
-                    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-                    buckets.put_object(Bucket=said["DestinationBucketName"], Key=name, Body=content, ContentType=kind)
+                if name.endswith("/") or not _synced(said, name):
+                    continue
+                kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+                kept = said.get("SystemMetadata", {}).get("cache-control")
+                more = {"CacheControl": kept} if kept else {}
+                buckets.put_object(Bucket=bucket, Key=name, Body=content, ContentType=kind, **more)
+                written.add(name)
+    if str(said.get("Prune", "true")).lower() == "true":
+        for each in buckets.list_objects_v2(Bucket=bucket).get("Contents", ()):
+            if each["Key"] not in written and _synced(said, each["Key"]):
+                buckets.delete_object(Bucket=bucket, Key=each["Key"])
+
+
+def _synced(properties: Mapping[str, Any], name: str) -> bool:
+    def among(key: str) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in properties.get(key, ()))
+
+    return among("Include") or not among("Exclude")
 
 
 CARRIED_OUT: Mapping[str, Callable[[Record], None]] = {
     "AWS::SecretsManager::Secret": _make_secret,
     "AWS::SecretsManager::SecretTargetAttachment": _attach_secret,
     "Custom::CDKBucketDeployment": _copy_files,
+    "Custom::Trigger": _run_trigger,
 }
+CARRIED_OUT_AGAIN: Mapping[str, Callable[[Record], None]] = {
+    "Custom::CDKBucketDeployment": _copy_files,
+    "Custom::Trigger": _run_trigger,
+}
+"""When the properties change."""
+UNDONE: Mapping[str, Callable[[Record], None]] = {"Custom::S3AutoDeleteObjects": _empty_bucket}
+"""When the resource is deleted."""
 
 
 def install() -> None:
@@ -173,34 +247,7 @@ def install() -> None:
         return models.get(kind) or known(kind)
 
     parsing.resource_class_from_type = resource_class_from_type
-    _mend_versions()
-    _mend_change_sets()
-
-
-def _mend_change_sets() -> None:
-    """moto's change sets, which CDK deploys with, neither see what other stacks export nor leave outputs behind."""
-    from moto.cloudformation.models import CloudFormationBackend
-
-    execute: Any = CloudFormationBackend.execute_change_set
-
-    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
-        change_set = self.describe_change_set(change_set_name)
-        stack = change_set.stack
-        stack.cross_stack_resources = stack.resource_map.cross_stack_resources = self.exports
-        execute(self, change_set_name, stack_name)
-        stack.template_dict = change_set.template_dict
-        stack.output_map = stack._create_output_map()
-        self.exports.update({export.name: export for export in stack.exports})
-
-    CloudFormationBackend.execute_change_set = execute_change_set
-
-
-def _mend_versions() -> None:
-    """moto's function versions have no name for `Ref`; a trigger refers to the version that it runs."""
-    from moto.awslambda.models import LambdaVersion
-
-    if not hasattr(LambdaVersion, "physical_resource_id"):
-        LambdaVersion.physical_resource_id = property(repr)
+    cloudformation.install(failed_stacks.append)
 
 
 def _model(base: Any, kind: str, attributes: Mapping[str, Attribute]) -> Any:
@@ -248,15 +295,38 @@ def _model(base: Any, kind: str, attributes: Mapping[str, Attribute]) -> Any:
             region_name: str,
         ) -> Any:
             del new_resource_name, account_id, region_name
-            original_resource.properties = cloudformation_json.get("Properties", {})
+            original_resource.change(cloudformation_json.get("Properties", {}))
             return original_resource
-
-        @classmethod
-        def delete_from_cloudformation_json(cls, *_: Any, **__: Any) -> None:
-            """Nothing is held."""
 
     Model.__name__ = kind.replace("::", "")
     return Model
+
+
+def statements_of(role: str) -> list[Mapping[str, Any]]:
+    """Return the statements of the policies that a role has now."""
+    from moto.iam.models import iam_backends
+
+    found: Any = iam_backends[ACCOUNT]["aws"].get_role_by_arn(role)
+    return statements_in([*found.policies.values(), *(each.document for each in found.managed_policies.values())])
+
+
+callers = Callers(statements_of)
+"""Who has credentials of deployed roles."""
+
+
+def _secret_arn(name: str) -> str | None:
+    from moto.secretsmanager.models import secretsmanager_backends
+
+    secrets: Any = secretsmanager_backends[ACCOUNT][REGION].secrets
+    found = secrets.get(name)
+    return None if found is None else found.arn
+
+
+def _stack_arn(name: str) -> str | None:
+    from moto.cloudformation.models import cloudformation_backends
+
+    stacks: Any = cloudformation_backends[ACCOUNT][REGION].stacks.values()
+    return next((each.stack_id for each in stacks if name in (each.name, each.stack_id)), None)
 
 
 def serve(port: int, database: tuple[str, int] | None = None) -> Any:
@@ -264,12 +334,27 @@ def serve(port: int, database: tuple[str, int] | None = None) -> Any:
 
     `database`: host and port that a deployed database instance answers at.
     """
+    from moto.moto_server import threaded_moto_server
+    from moto.server import DomainDispatcherApplication
+
     install()
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
     database_at[:] = database or ()
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(HOST, port, verbose=False)
+    def front(create_app: Any) -> Front:
+        return Front(
+            DomainDispatcherApplication(create_app),
+            callers,
+            account=ACCOUNT,
+            region=REGION,
+            secret_arn=_secret_arn,
+            stack_arn=_stack_arn,
+            invoke=lambda: hooks.invoke,
+        )
+
+    made: Any = threaded_moto_server
+    made.DomainDispatcherApplication = front
+    server = threaded_moto_server.ThreadedMotoServer(HOST, port, verbose=False)
     server.start()
     _listening[:] = [port]
     settings = json.dumps({"lambda": {"use_docker": False}}).encode()
@@ -279,7 +364,7 @@ def serve(port: int, database: tuple[str, int] | None = None) -> Any:
     return server
 
 
-def environment(port: int, region: str = "us-east-1") -> dict[str, str]:
+def environment(port: int, region: str = REGION) -> dict[str, str]:
     """What a command needs to take the local AWS for the real one. The name localhost matters to the CDK CLI."""
     return {
         "AWS_ENDPOINT_URL": f"http://localhost:{port}",

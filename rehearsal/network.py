@@ -40,6 +40,7 @@ class Certificates:
             .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )
+        folder.mkdir(exist_ok=True)
         self.authority = folder / "authority.pem"
         self.authority.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         self._key = folder / "key.pem"

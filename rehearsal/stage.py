@@ -6,29 +6,34 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import ssl
 import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
+from aiohttp import web
 
+from deployment.knobs import load
 from groundswell.adapters.embedded_postgres import SOCKET_PORT, EmbeddedPostgres
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
-from rehearsal import deployed
+from rehearsal import deployed, local_aws, runtime
 from rehearsal.authority import Authority
+from rehearsal.aws_front import CREDENTIALS_PATH, Invoke
 from rehearsal.cloudfront import deployed_site
+from rehearsal.cpu_share import cores_of, cpu_share
 from rehearsal.deployed import DeployedFunction, DeployedTask, LocalAccount
 from rehearsal.deploying import ROOT, STACKS, Deploy
 from rehearsal.gateway import Gateway
-from rehearsal.local_aws import environment as credentials
+from rehearsal.iam import Call, Caller, signature_of
 from rehearsal.local_aws import serve
-from rehearsal.local_lambda import LocalFunction
+from rehearsal.local_lambda import FunctionFailed, LocalFunction, PayloadTooLarge
 from rehearsal.network import HOST, INSIDE, Certificates, DatabaseDoor, environment_inside
 
 RATE = 40
@@ -97,6 +102,10 @@ class Stage:
         self.certificates: Certificates
         self.gateway: Gateway
         self.gateway_port = 0
+        self.context: dict[str, object] = {}
+        """What `cdk deploy` is given."""
+        self.inside: dict[str, str] = {}
+        """Variables that every process gets, so that names of AWS lead here."""
         self.functions: dict[str, LocalFunction] = {}
         """By ARN."""
         self.deployed: dict[str, DeployedFunction] = {}
@@ -105,6 +114,10 @@ class Stage:
         self.database_secret = ""
         self.http_api = ""
         self.site = ""
+        self.triggered: list[str] = []
+        """What the triggers of deploys answered."""
+        self.notes: dict[str, None] = {}
+        """What is not as on AWS on this machine, and what was measured."""
 
     def function(self, name: str) -> LocalFunction:
         return self.functions[self.deployed[name].arn]
@@ -112,10 +125,71 @@ class Stage:
     def database(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.superuser_url, autocommit=True)
 
+    def deploy(self, sources: Path = ROOT) -> Deploy:
+        """The CDK command line over a checkout."""
+        return Deploy(self.account.port, self.folder / f"cdk-{sources.name}", self.context, sources=sources)
+
     def imports_of(self, name: str) -> set[str]:
         """Top-level modules that a function's processes have asked for."""
         noted = self.folder / f"{name}.imports"
         return set(noted.read_text("utf-8").split()) if noted.exists() else set()
+
+    async def start_functions(self) -> list[str]:
+        """Start what is deployed now, in place of what runs. Returns the names of functions whose code is another."""
+        changed: list[str] = []
+        for function in self.account.functions(STACKS, self.folder / "code"):
+            before = self.deployed.get(function.name)
+            if before is not None and before.code == function.code and before.variables == function.variables:
+                continue
+            self.deployed[function.name] = function
+            running = self.functions.pop(function.arn, None)
+            if running is not None:
+                await running.__aexit__()
+            self.functions[function.arn] = await self.process_of(function).__aenter__()
+            changed.append(function.name)
+        return changed
+
+    def process_of(self, function: DeployedFunction) -> LocalFunction:
+        """A process of it: its own code from the zip, with the credentials of its role and its share of a processor."""
+        caller = local_aws.callers.add(Caller(function.name, function.role, function.arn))
+        own_disk = self.folder / f"tmp-{function.name}"
+        own_disk.mkdir(exist_ok=True)
+        python, packages = sys.executable, list[Path]()
+        if not self.code_alone:
+            zip_name, wanted = function.handler.split(".")[1], load({}).function_python
+            found = runtime.find(wanted)
+            if found is None:
+                self.notes[f"Python {wanted} is not here: functions run on {runtime.VERSION}"] = None
+            else:
+                python, packages = found, runtime.packages(zip_name, wanted)
+        elif load({}).function_python != runtime.VERSION:
+            self.notes[f"In short, functions run on Python {runtime.VERSION}; the full form has the deployed one"] = (
+                None
+            )
+        share, reason = cpu_share(function.name, cores_of(function.memory_mb))
+        if reason:
+            self.notes[f"Processor time is not limited: {reason}"] = None
+        return LocalFunction(
+            function.name,
+            function.handler,
+            {
+                **_moved(function.variables, {"/tmp": own_disk}),  # noqa: S108
+                **self.inside,
+                **caller.environment(),
+                "TMPDIR": str(own_disk),
+                "PYTHONPATH": os.pathsep.join(str(each) for each in (INSIDE, function.code, *packages)),
+                "REHEARSAL_IMPORTS": str(self.folder / f"{function.name}.imports"),
+                "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
+            },
+            code=function.code,
+            python=python,
+            timeout_s=function.timeout_s,
+            cpu=share,
+        )
+
+    async def close(self) -> None:
+        for function in self.functions.values():
+            await function.__aexit__()
 
 
 @asynccontextmanager
@@ -135,14 +209,20 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         postgres = EmbeddedPostgres(folder / "rds", tuning={"fsync": "off"})
         stage.superuser_url = await postgres.start()
         stack.push_async_callback(postgres.stop)
-        authority = Authority(folder / "rds-authority", "Groundswell rehearsal RDS")
-        stage.database_tls = authority.server([], [HOST])
         engine = EmbeddedQdrant(folder / "qdrant", port=vectors)
         await engine.start()
         stack.push_async_callback(engine.stop)
         source = await stack.enter_async_context(_source(folder))
+        query = parse_qs(urlsplit(stage.superuser_url).query)
+        stage.door = DatabaseDoor(Path(query["host"][0]) / f".s.PGSQL.{SOCKET_PORT}", database)
+        authority = Authority(folder / "rds-authority", "Groundswell rehearsal RDS")
+        stage.database_tls = authority.server([], [HOST])
+        await stage.door.open(stage.database_tls)
+        stack.push_async_callback(stage.door.close)
 
-        context: dict[str, object] = {
+        # RDS's own authorities sign for no database of this machine.
+        stage.inside = {"AWS_ENDPOINT_URL": f"http://{HOST}:{aws}", "GROUNDSWELL_DATABASE_CA": str(authority.file)}
+        stage.context = {
             "alert_email": "ops@example.com",
             # The image is what docker build makes of relay_container/Dockerfile; its command is taken from there.
             "relay_image": "example.com/groundswell-relay:rehearsal",
@@ -152,7 +232,10 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
             },
             "groundswell:code-alone": "" if packages else "yes",
         }
-        deploy = Deploy(aws, folder / "cdk", context)
+        local_aws.hooks.database = lambda secret: make_user(stage, secret, folder / "rds" / "postgres")
+        local_aws.hooks.trigger = _trigger(stage)
+        local_aws.hooks.invoke = _invoke(stage)
+        deploy = stage.deploy()
         tell("cdk bootstrap")
         await deploy.bootstrap()
         tell("cdk deploy --all")
@@ -164,13 +247,9 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         names = [site.host, by_kind[False].host, by_kind[True].host]
         stage.certificates = Certificates(folder, names)
         stage.gateway_port = gateway
-        inside = environment_inside(stage.certificates.authority, dict.fromkeys(names, gateway))
-        # RDS's own authorities sign for no database of this machine.
-        inside["GROUNDSWELL_DATABASE_CA"] = str(authority.file)
-        for function in stage.account.functions(STACKS, folder / "code"):
-            stage.deployed[function.name] = function
-            process = _function(function, folder, {**inside, "AWS_ENDPOINT_URL": f"http://{HOST}:{aws}"})
-            stage.functions[function.arn] = await stack.enter_async_context(process)
+        stage.inside |= environment_inside(stage.certificates.authority, dict.fromkeys(names, gateway))
+        stack.push_async_callback(stage.close)
+        await stage.start_functions()
         stage.gateway = Gateway(
             http=by_kind[False],
             sockets=by_kind[True],
@@ -178,20 +257,76 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
             functions=stage.functions,
             buckets=stage.account.client("s3"),
             port=gateway,
+            authorize=_authorize,
         )
         await stage.gateway.open(stage.certificates.for_server())
         stack.push_async_callback(stage.gateway.close)
-
-        variables = stage.deployed["api"].variables
-        stage.database_secret = variables["GROUNDSWELL_DATABASE_URL"]
-        await asyncio.to_thread(make_user, stage, folder / "rds" / "postgres")
-        query = parse_qs(urlsplit(stage.superuser_url).query)
-        stage.door = DatabaseDoor(Path(query["host"][0]) / f".s.PGSQL.{SOCKET_PORT}", database)
-        await stage.door.open(stage.database_tls)
-        stack.push_async_callback(stage.door.close)
-        stage.relay = _relay(stage.account.relay_task(), folder, {**inside, **credentials(aws)}, f"http://{HOST}:{aws}")
+        stage.database_secret = stage.deployed["api"].variables["GROUNDSWELL_DATABASE_URL"]
+        stage.relay = _relay(stage.account.relay_task(), folder, stage.inside)
         stack.push_async_callback(_stop_relay, stage.relay)
         yield stage
+
+
+def _trigger(stage: Stage) -> Callable[[str], None]:
+    """What calls a function in the middle of a deploy: the one that the deploy has just made or changed."""
+    loop = asyncio.get_running_loop()
+
+    async def call(arn: str) -> None:
+        async with stage.process_of(stage.account.function(arn, stage.folder / "code")) as function:
+            stage.triggered.append(json.dumps(await function.invoke({})))
+
+    def run(arn: str) -> None:
+        asyncio.run_coroutine_threadsafe(call(arn), loop).result()
+
+    return run
+
+
+def _invoke(stage: Stage) -> Invoke:
+    """What calls a function for another one or for a task, in the forms of Lambda's own API."""
+    loop = asyncio.get_running_loop()
+
+    def invoke(arn: str, payload: bytes, asynchronous: bool) -> tuple[int, dict[str, str], bytes]:
+        function = stage.functions.get(arn)
+        if function is None:
+            said = {"Type": "User", "Message": f"Function not found: {arn}"}
+            return 404, {"x-amzn-ErrorType": "ResourceNotFoundException"}, json.dumps(said).encode()
+        running = asyncio.run_coroutine_threadsafe(function.invoke(json.loads(payload or b"{}")), loop)
+        if asynchronous:
+            return 202, {}, b""
+        try:
+            return 200, {}, json.dumps(running.result()).encode()
+        except PayloadTooLarge as error:
+            said = {"Type": "User", "message": str(error)}
+            return 413, {"x-amzn-ErrorType": "RequestTooLargeException"}, json.dumps(said).encode()
+        except FunctionFailed as error:
+            return 200, {"X-Amz-Function-Error": "Unhandled"}, json.dumps({"errorMessage": str(error)}).encode()
+
+    return invoke
+
+
+def _authorize(request: web.Request, body: bytes, action: str, resource: str) -> str | None:
+    """Return why API Gateway does not carry out a signed request; None where it does."""
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    caller = local_aws.callers.of(headers, {})
+    if caller is None or not local_aws.callers.has_token(caller, headers, {}):
+        return "The security token included in the request is invalid."
+    said = headers["authorization"]
+    signed = re.search(r"SignedHeaders=([^,\s]+)", said)
+    region = re.search(r"Credential=[^/]+/\d+/([^/]+)/execute-api/aws4_request", said)
+    if signed is None or region is None:
+        return "Credential should be scoped to correct service: 'execute-api'."
+    expected = signature_of(
+        caller,
+        method=request.method,
+        url=f"https://{headers['host']}{request.raw_path}",
+        headers={name: headers[name] for name in signed[1].split(";")},
+        body=body,
+        service="execute-api",
+        region=region[1],
+    )
+    if not said.endswith(f"Signature={expected}"):
+        return "The request signature we calculated does not match the signature you provided."
+    return local_aws.callers.refusal(caller, [Call(action, resource)])
 
 
 async def _stop_relay(relay: Relay) -> None:
@@ -216,45 +351,24 @@ async def _source(folder: Path) -> AsyncGenerator[str]:
         await process.wait()
 
 
-def make_user(stage: Stage, cluster: Path | None = None) -> None:
+def make_user(stage: Stage, secret: Mapping[str, Any], cluster: Path | None = None) -> None:
     """What RDS does: the user of the secret, with its password and a database of its own."""
-    said = stage.account.client("secretsmanager").get_secret_value(SecretId=stage.database_secret)
-    secret = json.loads(said["SecretString"])
+    user, password = str(secret["username"]), str(secret["password"])
     if cluster is not None:
         rules = cluster / "pg_hba.conf"
-        rules.write_text(f"local all {secret['username']} scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
+        rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
     with stage.database() as conn:
         conn.execute("SELECT pg_reload_conf()")
-        exists = conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (secret["username"],)).fetchone()
+        exists = conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (user,)).fetchone()
         verb = "ALTER" if exists else "CREATE"
-        user, password = secret["username"], secret["password"]
         conn.execute(f"{verb} ROLE \"{user}\" LOGIN PASSWORD '{password}'")
         conn.execute(f'ALTER DATABASE "{secret["dbname"]}" OWNER TO "{user}"')
         conn.execute(f'ALTER SCHEMA public OWNER TO "{user}"')
 
 
-def _function(function: DeployedFunction, folder: Path, inside: Mapping[str, str]) -> LocalFunction:
-    """A process of it: its own code from the zip, its packages from this environment, its /tmp a folder."""
-    own_disk = folder / f"tmp-{function.name}"
-    own_disk.mkdir()
-    return LocalFunction(
-        function.name,
-        function.handler,
-        {
-            **_moved(function.variables, {"/tmp": own_disk}),  # noqa: S108
-            **inside,
-            "TMPDIR": str(own_disk),
-            "PYTHONPATH": os.pathsep.join((str(INSIDE), str(function.code))),
-            "REHEARSAL_IMPORTS": str(folder / f"{function.name}.imports"),
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
-        },
-        code=function.code,
-        timeout_s=function.timeout_s,
-    )
-
-
-def _relay(task: DeployedTask, folder: Path, inside: Mapping[str, str], endpoint: str) -> Relay:
-    """A process of it, where the image's own root is this checkout."""
+def _relay(task: DeployedTask, folder: Path, inside: Mapping[str, str]) -> Relay:
+    """A process of it, where the image's own root is this checkout. It asks for its credentials, as a task does."""
+    caller = local_aws.callers.add(Caller("relay", task.role))
     command, defaults = deployed.image_defaults(ROOT / "relay_container" / "Dockerfile")
     disks = {path: folder / f"disk{number}" for number, path in enumerate(task.writable)}
     for disk in disks.values():
@@ -262,7 +376,9 @@ def _relay(task: DeployedTask, folder: Path, inside: Mapping[str, str], endpoint
     variables = {
         **_moved({**defaults, **task.variables}, disks),
         **inside,
-        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{inside['AWS_ENDPOINT_URL']}{CREDENTIALS_PATH}{caller.access_key}",
+        "AWS_REGION": local_aws.REGION,
+        "AWS_DEFAULT_REGION": local_aws.REGION,
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
         "PYTHONPATH": os.pathsep.join((str(INSIDE), str(ROOT))),

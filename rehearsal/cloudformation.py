@@ -1,0 +1,178 @@
+"""What moto's CloudFormation lacks: it refuses what the real one refuses, and rolls back what failed."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from rehearsal.aws_front import Invoke
+
+
+@dataclass
+class Hooks:
+    """What whoever rehearses does when a deploy comes to a resource. Each runs in a thread of the server."""
+
+    database: Callable[[dict[str, Any]], None] | None = None
+    """Called with the value of the database's secret, once it says where the database is."""
+    trigger: Callable[[str], None] | None = None
+    """Calls the function with this ARN. What it raises fails the deploy."""
+    invoke: Invoke | None = None
+    """Calls a function for another one."""
+
+
+class ResourceFailed(BaseException):
+    """A resource could not be made, changed or deleted; the text says why.
+
+    Not an Exception, since moto takes every one of those for a dependency that comes later, and tries again.
+    """
+
+
+def install(mark: Callable[[str], None]) -> None:
+    """Teach moto's CloudFormation. Has to run before its server takes the first request.
+
+    Args:
+        mark: called with the id of each stack that was rolled back or could not be deleted.
+    """
+    _refuse_full_buckets()
+    _name_versions()
+    _mend_change_sets(mark)
+    _mend_deletion(mark)
+
+
+def _refuse_full_buckets() -> None:
+    from moto.s3.models import FakeBucket, s3_backends
+
+    delete: Any = FakeBucket.delete_from_cloudformation_json
+
+    def delete_from_cloudformation_json(
+        resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
+    ) -> None:
+        bucket = s3_backends[account_id]["aws"].buckets.get(resource_name)
+        if bucket is not None and bucket.keys:
+            raise ResourceFailed(
+                f"The bucket {resource_name} you tried to delete is not empty (Service: S3, Status Code: 409)"
+            )
+        delete(resource_name, cloudformation_json, account_id, region_name)
+
+    FakeBucket.delete_from_cloudformation_json = staticmethod(delete_from_cloudformation_json)
+
+
+def _name_versions() -> None:
+    """Let `Ref` of a function's version be its ARN, as a trigger needs it."""
+    from moto.awslambda.models import LambdaVersion, get_backend
+
+    if hasattr(LambdaVersion, "physical_resource_id"):
+        return
+    create: Any = LambdaVersion.create_from_cloudformation_json
+
+    def create_from_cloudformation_json(
+        resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **more: Any
+    ) -> Any:
+        made = create(resource_name, cloudformation_json, account_id, region_name, **more)
+        name = cloudformation_json["Properties"]["FunctionName"]
+        made.rehearsal_arn = f"{get_backend(account_id, region_name).get_function(name).function_arn}:{made.version}"
+        return made
+
+    known: Any = LambdaVersion
+    known.create_from_cloudformation_json = staticmethod(create_from_cloudformation_json)
+    known.physical_resource_id = property(lambda version: version.rehearsal_arn)
+
+
+def _mend_change_sets(mark: Callable[[str], None]) -> None:
+    """moto's change sets, which CDK deploys with, neither see what other stacks export nor leave outputs behind.
+
+    They do not roll back either: what failed is undone here with the template that was deployed before.
+    """
+    from moto.cloudformation.models import CloudFormationBackend
+
+    execute: Any = CloudFormationBackend.execute_change_set
+
+    def execute_change_set(self: Any, change_set_name: str, stack_name: str | None = None) -> None:
+        change_set = self.describe_change_set(change_set_name)
+        stack = change_set.stack
+        stack.cross_stack_resources = stack.resource_map.cross_stack_resources = self.exports
+        is_new = change_set.change_set_type == "CREATE"
+        before, parameters = copy.deepcopy(stack.template_dict), dict(stack.resource_map.input_parameters)
+        try:
+            _refuse_replacement({} if is_new else before, change_set.template_dict)
+            execute(self, change_set_name, stack_name)
+        except ResourceFailed as failed:
+            kind = "CREATE" if is_new else "UPDATE"
+            stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(failed))
+            stack.status = "ROLLBACK_COMPLETE" if is_new else "UPDATE_ROLLBACK_COMPLETE"
+            if not is_new:
+                try:
+                    # A trigger is called here as well: with the function of before, whose schema is older.
+                    stack.resource_map.update(before, parameters)
+                except ResourceFailed:
+                    stack.status = "UPDATE_ROLLBACK_FAILED"
+            change_set.execution_status = "EXECUTE_FAILED"
+            stack._add_stack_event(stack.status, resource_status_reason=str(failed))
+            mark(stack.name)
+            return
+        stack.template_dict = change_set.template_dict
+        stack.output_map = stack._create_output_map()
+        self.exports.update({export.name: export for export in stack.exports})
+
+    CloudFormationBackend.execute_change_set = execute_change_set
+
+
+CREATE_ONLY = {
+    "AWS::RDS::DBInstance": (
+        "DBName", "KmsKeyId", "StorageEncrypted", "MasterUsername", "DBSubnetGroupName", "Engine", "AvailabilityZone",
+    ),
+    "AWS::S3::Bucket": ("BucketName", "ObjectLockEnabled"),
+    "AWS::SecretsManager::Secret": ("Name",),
+}  # fmt: skip
+"""Properties of what holds data whose change makes CloudFormation replace it by an empty one."""
+
+
+def _refuse_replacement(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name, resource in before.get("Resources", {}).items():
+        new = after["Resources"].get(name)
+        for each in CREATE_ONLY.get(resource["Type"], ()):
+            old_value = resource.get("Properties", {}).get(each)
+            if new is not None and json.dumps(new.get("Properties", {}).get(each)) != json.dumps(old_value):
+                raise ResourceFailed(
+                    f"{name} ({resource['Type']}) would be replaced by an empty one, since {each} changes."
+                )
+
+
+def _mend_deletion(mark: Callable[[str], None]) -> None:
+    """A stack whose resource cannot be deleted stays, and one whose exports are in use is not touched."""
+    from moto.cloudformation.models import CloudFormationBackend
+
+    delete: Any = CloudFormationBackend.delete_stack
+
+    def delete_stack(self: Any, name_or_stack_id: str) -> None:
+        stack = next((each for each in self.stacks.values() if name_or_stack_id in (each.stack_id, each.name)), None)
+        if stack is None:
+            return
+        known = dict(self.stacks)
+        try:
+            used = sorted(export.name for export in stack.exports if _importers(self, stack, export.name))
+            if used:
+                raise ResourceFailed(f"Export {used[0]} cannot be deleted as it is in use")
+            # What stands for helpers of CDK goes first, as it refers to what they work on.
+            for resource in stack.resource_map._parsed_resources.values():
+                if str(getattr(resource, "kind", "")).startswith("Custom::"):
+                    resource.delete()
+            delete(self, stack.stack_id)
+        except ResourceFailed as failed:
+            self.stacks.update({stack.stack_id: known[stack.stack_id]})
+            stack.status = "DELETE_FAILED"
+            stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(failed))
+            mark(stack.name)
+
+    CloudFormationBackend.delete_stack = delete_stack
+
+
+def _importers(backend: Any, stack: Any, export: str) -> list[str]:
+    return [
+        each.name
+        for each in backend.stacks.values()
+        if each is not stack and f'"Fn::ImportValue": "{export}"' in json.dumps(each.template_dict)
+    ]
