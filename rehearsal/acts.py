@@ -27,6 +27,7 @@ PATIENCE_S = 45.0
 STOP_GRACE_S = 60.0
 """What the task's stop timeout leaves."""
 OLD_POSTS = 60
+FORGED = 20
 _RATE = re.compile(r"rate\((\d+) (minutes?|hours?|days?)\)")
 
 
@@ -181,13 +182,16 @@ async def addresses(stage: Stage) -> str:
     """The address that is counted is API Gateway's word, and not a header that a client can write."""
     url = f"https://{stage.http_api}/v1/gaps"
     async with browser(stage) as session:
-        left = []
-        for forged in ("198.51.100.1", "198.51.100.2", "198.51.100.3"):
-            status, headers, _ = await get(session, url, **{"X-Forwarded-For": forged})
+
+        async def left_of(number: int) -> int:
+            status, headers, _ = await get(session, url, **{"X-Forwarded-For": f"198.51.100.{number}"})
             expect(status == 200, status)
-            left.append(int(re.search(r"r=(\d+)", headers["RateLimit"])[1]))  # pyright: ignore[reportOptionalSubscript]
-    expect(left == sorted(left, reverse=True) and len(set(left)) == 3, f"each forged address counts for itself: {left}")
-    return f"three forged addresses are one client: {left} left"
+            return int(re.search(r"r=(\d+)", headers["RateLimit"])[1])  # pyright: ignore[reportOptionalSubscript]
+
+        left = await asyncio.gather(*(left_of(number) for number in range(1, FORGED + 1)))
+    # What is left grows again as time passes, but for addresses of their own it would be the same for each.
+    expect(len(set(left)) > 1, f"each forged address counts for itself: {left}")
+    return f"{FORGED} forged addresses are one client: down to {min(left)} left"
 
 
 async def live(stage: Stage) -> str:
