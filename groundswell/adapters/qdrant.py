@@ -1,36 +1,42 @@
-"""The vector index on anything that speaks Qdrant's REST API: a cloud cluster, a server, the embedded engine."""
+"""The vector index on anything that speaks Qdrant's REST API: a cloud cluster, a server, the embedded engine.
+
+Each space has a collection of its own, named after the index, the space and the form that its points have. A space is
+then created, filled and removed without touching the others, and a release that stores points in another form creates
+new collections beside the earlier one: `outdated` lists what is still to be moved, and searches cover both meanwhile.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import importlib
-import logging
-import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from groundswell.adapters.qdrant_points import (
+    EARLIER_FIELDS,
+    FIELDS,
+    PayloadFields,
+    bodies,
+    cosine_of,
+    encoded,
+    filter_of,
+    older_than,
+    payload_indexes,
+    plain,
+)
+from groundswell.adapters.qdrant_rest import CollectionMissing, QdrantRest, path
 from groundswell.core.posts import Micros
 from groundswell.errors import VectorIndexUnavailable
 from groundswell.ports.vectors import EVERYTHING, Hit, SearchFilters, Space, Vector, VectorPoint, Within
 
 if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient, models
+    import httpx
 
-log = logging.getLogger(__name__)
-
-IN_MEMORY = ":memory:"
-"""As `url`: qdrant-client's own in-process imitation, for tests and experiments."""
-
-KEYWORD_FIELDS = ("entities", "author", "lang", "source")
-TIME_FIELD = "event_time"
-"""Whole microseconds: exact as the 64-bit floats that range filters are written in, until the year 2255."""
-PK_FIELD = "pk"
-"""The point's own id once more: ids cannot be filtered by range."""
-FINGERPRINT_FIELD = "fingerprint"
+VECTOR = "text"
+"""The name of the one vector that a point has."""
+_FORM = "u8"
+"""Of the points. Another form needs another collection: datatype and distance cannot be changed."""
 
 MAX_POINTS_PER_REQUEST = 1_000
 GRAPH_DEGREE = 32
@@ -39,30 +45,88 @@ GRAPH_EFFORT = 200
 where Qdrant's defaults of 16 and 100 find 93% (see docs/decisions)."""
 SEARCH_EF = 256
 """Candidates that a graph index keeps in view."""
-OVERSAMPLING = 2.0
-"""Candidates rescored with whole vectors, for each one wanted: with one byte a dimension, that loses nothing."""
-MAX_CONNECTIONS = 16
-KEEP_ALIVE_S = 30.0
-"""Shorter than servers keep an idle connection, so that no request meets one that is just being closed."""
-REFUSED = frozenset({401, 403})
-"""What a server answers where the key is not, or no longer, the right one."""
-RENEW_EVERY_S = 10.0
-"""A key that is refused for good is not asked for more often than this."""
-_VECTOR_DIGITS = 5
-"""Decimals sent for each number of a unit vector: cosines move by less than 0.0001, and the body shrinks by half."""
+SEGMENT_KB = 128_000
+"""Largest segment, in KB of vectors: half a million posts of 256 dimensions. Rebuilding a segment needs its size once
+more on disk."""
+UNINDEXED_KB = 10_000
+"""A smaller segment is searched through: 40,000 posts of 256 dimensions."""
+EARLIER_OVERSAMPLING = 2.0
+
+Json = dict[str, Any]
+
+
+def collection_settings(space: Space) -> Json:
+    """The body that creates the collection of a space.
+
+    Vectors and payload stay on disk, and the system caches what is asked for. There is no quantised copy: the vectors
+    are a byte a dimension already.
+    """
+    vector = {"size": space.dimensions, "distance": "Euclid", "datatype": "uint8", "memory": "cold"}
+    return {
+        "vectors": {VECTOR: vector},
+        "payload": {"memory": "cold"},
+        "hnsw_config": {"m": GRAPH_DEGREE, "ef_construct": GRAPH_EFFORT},
+        "optimizers_config": {"max_segment_size": SEGMENT_KB, "indexing_threshold": UNINDEXED_KB},
+    }
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Listing(msgspec.Struct):
+    collections: list[_Named]
+
+
+class _VectorParams(msgspec.Struct):
+    size: int
+
+
+class _Params(msgspec.Struct):
+    vectors: dict[str, msgspec.Raw]
+
+
+class _Config(msgspec.Struct):
+    params: _Params
+
+
+class _Description(msgspec.Struct):
+    """What is needed of a collection's description; a newer server may say more."""
+
+    config: _Config
+    payload_schema: dict[str, msgspec.Raw] = {}
+
+
+class _Update(msgspec.Struct):
+    status: str
+
+
+class _Point(msgspec.Struct):
+    id: int
+    score: float = 0.0
+
+
+class _Page(msgspec.Struct):
+    points: list[_Point]
+
+
+class _Count(msgspec.Struct):
+    count: int
 
 
 class QdrantIndex:
-    """`ports.VectorIndex` over qdrant-client's asynchronous REST client.
+    """`ports.VectorIndex` over Qdrant's REST API.
 
-    The client is imported at first use, in a thread: it takes a second. Every method raises
-    `VectorIndexUnavailable`, whose message tells a refused key from a server that does not answer.
+    Every method raises `VectorIndexUnavailable`, whose message tells apart a refused key, a server that does not
+    answer, one that is too old or full, and an address where something else answers.
 
     Args:
-        url: `http://…` or `https://…` (port 6333 where none is given), or `:memory:`.
+        url: `http://…` or `https://…`, with port 6333 where none is given.
+        collection: how the names of its collections begin.
         timeout_s: for each request.
-        renew: answers the key as it is now, from wherever it is kept; called in a thread when the server refuses the
-            one that is known. It raises ValueError where it cannot be read. None for a key that never changes.
+        renew: returns the key as it is now, from wherever it is kept; called in a thread when the server refuses the
+            one that is known. It raises ValueError where the key cannot be read. None for a key that never changes.
+        transport: carries the requests in place of httpx's own connections.
     """
 
     def __init__(
@@ -73,307 +137,250 @@ class QdrantIndex:
         collection: str = "posts",
         timeout_s: float = 10.0,
         renew: Callable[[], str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.url = url
         self.collection = collection
-        self._api_key = api_key
-        self._timeout_s = timeout_s
-        self._renew = renew
-        self._renewed_at = float("-inf")
-        self._client: AsyncQdrantClient | None = None
-        self._retired: AsyncQdrantClient | None = None
-        self._opening = asyncio.Lock()
-        self._encoder = msgspec.json.Encoder()
+        self._rest = QdrantRest(url, api_key=api_key, timeout_s=timeout_s, renew=renew, transport=transport)
+        self._earlier_spaces: frozenset[str] | None = None
+        """Spaces in the collection of an earlier release; empty where there is none, None before the first look."""
 
+    def collection_of(self, space: str) -> str:
+        """Return the name of a space's collection. A name that users choose has no dot."""
+        return f"{self.collection}.{space}.{_FORM}"
+
+    async def check(self) -> str:
+        """Return the server's version.
+
+        Raises:
+            VectorIndexUnavailable: it cannot be used, with the reason: address, age or key.
+        """
+        version = await self._rest.version()
+        await self._collections()
+        return version
+
+    # ------------------------------------------------------------------ spaces
     async def ensure(self, space: Space) -> None:
-        """Create the collection, the space and the payload indexes where they are missing. Idempotent."""
-        async with self._connected() as (client, models):
-            cosine = models.Distance.COSINE
-            vectors = {space.name: models.VectorParams(size=space.dimensions, distance=cosine, on_disk=True)}
-            if not await client.collection_exists(self.collection):
-                # One byte a dimension in memory, whole vectors on disk to rescore with.
-                scalar = models.ScalarQuantizationConfig(type=models.ScalarType.INT8, quantile=0.99, always_ram=True)
-                await client.create_collection(
-                    self.collection,
-                    vectors_config=vectors,
-                    quantization_config=models.ScalarQuantization(scalar=scalar),
-                    hnsw_config=models.HnswConfigDiff(m=GRAPH_DEGREE, ef_construct=GRAPH_EFFORT),
-                    on_disk_payload=True,
-                )
-            existing = await client.get_collection(self.collection)
-            await self._ensure_space(client, space, existing)
-            await self._ensure_payload_indexes(client, existing)
-
-    async def _ensure_space(self, client: AsyncQdrantClient, space: Space, existing: models.CollectionInfo) -> None:
-        from qdrant_client import models
-
-        known = _vectors_of(existing).get(space.name)
-        if known is None:
-            dense = models.DenseVectorConfig(size=space.dimensions, distance=models.Distance.COSINE)
-            await client.create_vector_name(self.collection, space.name, models.DenseVectorNameConfig(dense=dense))
-        elif known.size != space.dimensions:
+        """Create the space's collection and its payload indexes where they are missing. Idempotent."""
+        await self._rest.require_version()
+        name = self.collection_of(space.name)
+        try:
+            existing = await self._describe(name)
+        except CollectionMissing:
+            existing = await self._create(name, space)
+        size = _sizes(existing).get(VECTOR)
+        if size != space.dimensions:
             raise VectorIndexUnavailable(
-                f"The collection {self.collection} holds {space.name} with {known.size} dimensions, and this model "
-                f"makes {space.dimensions}. Choose another collection name; the posts are indexed again from Postgres."
+                f"The collection {name} holds vectors of {size} dimensions, and this model makes {space.dimensions}. "
+                "Choose another collection name; the posts are indexed again from Postgres."
             )
-
-    async def _ensure_payload_indexes(self, client: AsyncQdrantClient, existing: models.CollectionInfo) -> None:
-        from qdrant_client import models
-
-        if self.url == IN_MEMORY:  # it filters without indexes, and warns when it is asked for one
-            return
-        schemas: dict[str, models.PayloadSchemaType | models.IntegerIndexParams] = {}
-        for field in KEYWORD_FIELDS:
-            schemas[field] = models.PayloadSchemaType.KEYWORD
-        integer = models.IntegerIndexType.INTEGER
-        for field in (TIME_FIELD, PK_FIELD):
-            schemas[field] = models.IntegerIndexParams(type=integer, lookup=False, range=True)
-        schemas[FINGERPRINT_FIELD] = models.IntegerIndexParams(type=integer, lookup=True, range=False)
-        for field, schema in schemas.items():
+        for field, schema in payload_indexes().items():
             if field not in existing.payload_schema:
-                await client.create_payload_index(self.collection, field, field_schema=schema, wait=True)
+                await self._write("PUT", path("collections", name, "index"), _index(field, schema))
 
+    async def _create(self, name: str, space: Space) -> _Description:
+        try:
+            await self._rest.ask("PUT", path("collections", name), bool, body=collection_settings(space))
+        except VectorIndexUnavailable as error:
+            # Two processes may create it at once: the second is refused, and finds what the first has made.
+            try:
+                return await self._describe(name)
+            except CollectionMissing:
+                raise error from None
+        return await self._describe(name)
+
+    async def drop(self, space: str) -> None:
+        """Remove a space and what is in it. Absent: no error."""
+        await self._remove(self.collection_of(space))
+
+    async def spaces(self) -> list[Space]:
+        found: list[Space] = []
+        for name, space in (await self._current()).items():
+            with suppress(CollectionMissing):  # it was dropped since it was listed
+                found.append(Space(space, _sizes(await self._describe(name)).get(VECTOR, 0)))
+        return sorted(found, key=lambda space: space.name)
+
+    async def clear(self) -> None:
+        for name in await self._collections():
+            await self._remove(name)
+        self._earlier_spaces = frozenset()
+
+    # ------------------------------------------------------------------ writes
     async def upsert(self, points: Sequence[VectorPoint]) -> None:
-        """Stored durably on return: every write waits for the engine to have applied it."""
-        async with self._connected() as (client, models):
-            for start in range(0, len(points), MAX_POINTS_PER_REQUEST):
-                chunk = points[start : start + MAX_POINTS_PER_REQUEST]
-                bodies = _bodies(chunk)
-                if self.url == IN_MEMORY:
-                    structs = [models.PointStruct.model_construct(**body) for body in bodies]
-                    await client.upsert(self.collection, structs, wait=True)
-                else:
-                    # The generated client sends what is no model as it is: bytes encoded here cost a fifth of
-                    # building and dumping a model for each point.
-                    body: Any = self._encoder.encode({"points": bodies})
-                    await client.http.points_api.upsert_points(self.collection, wait=True, point_insert_operations=body)
+        """On return the server has applied every write. Its disk has it within five seconds."""
+        for space, structs in bodies(points):
+            name = self.collection_of(space.name)
+            for start in range(0, len(structs), MAX_POINTS_PER_REQUEST):
+                chunk = structs[start : start + MAX_POINTS_PER_REQUEST]
+                for struct in chunk:
+                    struct["vector"] = {VECTOR: struct["vector"]}
+                await self._write("PUT", path("collections", name, "points"), {"points": chunk})
+            # Now that they are here they leave where they were: a search in between finds them in one place at least.
+            others = [other for other in await self._collections() if other != name]
+            await self._delete([struct["id"] for struct in structs], others)
 
     async def delete(self, pks: Sequence[int]) -> None:
         """Absent points are no error."""
-        if not pks:
-            return
-        async with self._connected() as (client, models):
-            await client.delete(self.collection, models.PointIdsList(points=list(pks)), wait=True)
+        if pks:
+            await self._delete(pks, await self._collections())
 
-    async def clear(self) -> None:
-        async with self._connected() as (client, _):
-            if await client.collection_exists(self.collection):
-                await client.delete_collection(self.collection)
+    async def _delete(self, pks: Sequence[int], names: Sequence[str]) -> None:
+        for name in names:
+            with suppress(CollectionMissing):
+                await self._write("POST", path("collections", name, "points", "delete"), {"points": list(pks)})
+        if self.collection in names and await self._count(self.collection) == 0:
+            await self._remove(self.collection)
+            self._earlier_spaces = frozenset()
 
     async def delete_before(self, instant: Micros) -> None:
-        async with self._connected() as (client, models):
-            older = models.FieldCondition(key=TIME_FIELD, range=models.Range(lt=instant))
-            selector = models.FilterSelector(filter=models.Filter(must=[older]))
-            await client.delete(self.collection, selector, wait=True)
+        for name in await self._collections():
+            selector = {"filter": older_than(instant, self._fields_of(name))}
+            with suppress(CollectionMissing):
+                await self._write("POST", path("collections", name, "points", "delete"), selector)
 
+    # ------------------------------------------------------------------ reads
     async def search(
         self, vector: Vector, filters: SearchFilters, limit: int, within: Within = EVERYTHING
     ) -> list[Hit]:
         """Nearest first; `score` is the cosine, -1 to 1."""
-        async with self._connected() as (client, _):
-            answer = await client.query_points(
-                self.collection,
-                query=vector.values.tolist(),
-                using=vector.space.name,
-                query_filter=_filter(filters, within),
-                limit=limit,
-                search_params=None if self.url == IN_MEMORY else _search_params(),
-                with_payload=False,
-            )
-        return [Hit(int(point.id), point.score) for point in answer.points]
+        if limit < 1:
+            return []
+        space = vector.space
+        # The earlier form first: a post that moves meanwhile is found there, or in its new place afterwards.
+        earlier = await self._search_earlier(vector, filters, limit, within)
+        query: Json = {"query": encoded(space, vector.values.reshape(1, -1))[0], "using": VECTOR, "limit": limit}
+        query |= {"params": {"hnsw_ef": SEARCH_EF}, "with_payload": False}
+        try:
+            points = await self._query(self.collection_of(space.name), query, filter_of(filters, within))
+        except CollectionMissing:
+            if earlier is None:
+                raise
+            points = []
+        hits = [Hit(point.id, cosine_of(space, point.score)) for point in points]
+        if not earlier:
+            return hits
+        best = {hit.pk: hit for hit in (*earlier, *hits)}
+        return sorted(best.values(), key=lambda hit: -hit.score)[:limit]
 
-    async def drop(self, space: str) -> None:
-        """Remove a space and what is left in it. Absent: no error."""
-        async with self._connected() as (client, _):
-            existing = await client.get_collection(self.collection)
-            if space in _vectors_of(existing):
-                await client.delete_vector_name(self.collection, space)
+    async def _search_earlier(
+        self, vector: Vector, filters: SearchFilters, limit: int, within: Within
+    ) -> list[Hit] | None:
+        """What the collection of an earlier release has; None where there is none."""
+        space = vector.space.name
+        if space not in await self._known_earlier_spaces():
+            return None
+        rescoring = {"rescore": True, "oversampling": EARLIER_OVERSAMPLING}
+        query: Json = {"query": plain(vector), "using": space, "limit": limit, "with_payload": False}
+        query |= {"params": {"hnsw_ef": SEARCH_EF, "quantization": rescoring}}
+        try:
+            points = await self._query(self.collection, query, filter_of(filters, within, EARLIER_FIELDS))
+        except CollectionMissing:
+            self._earlier_spaces = frozenset()
+            return None
+        return [Hit(point.id, point.score) for point in points]
 
-    async def spaces(self) -> list[Space]:
-        async with self._connected() as (client, _):
-            if not await client.collection_exists(self.collection):
-                return []
-            existing = await client.get_collection(self.collection)
-        return [Space(name, params.size) for name, params in sorted(_vectors_of(existing).items())]
+    async def _query(self, name: str, query: Json, narrowed: Json | None) -> list[_Point]:
+        body = query if narrowed is None else {**query, "filter": narrowed}
+        return (await self._rest.ask("POST", path("collections", name, "points", "query"), _Page, body=body)).points
 
     async def count(self) -> int:
-        async with self._connected() as (client, _):
-            return (await client.count(self.collection, exact=True)).count
-
-    async def pks(self, after: int, limit: int) -> list[int]:
-        async with self._connected() as (client, _):
-            if not await client.collection_exists(self.collection):
-                return []
-            records, _ = await client.scroll(
-                self.collection, limit=limit, offset=after + 1, with_payload=False, with_vectors=False
-            )
-        return [int(record.id) for record in records]
-
-    async def close(self) -> None:
-        clients = (self._client, self._retired)
-        self._client = self._retired = None
-        for client in clients:
-            if client is not None:
-                await client.close()
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[tuple[AsyncQdrantClient, Any]]:
-        """The client and its `models` module, with every failure of the block given its name."""
-        client, package = await self._opened()
-        from qdrant_client.common.client_exceptions import QdrantException
-        from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
-
-        try:
-            yield client, package.models
-        except UnexpectedResponse as error:
-            if error.status_code in REFUSED:
-                await self._learn_key()
-            raise VectorIndexUnavailable(self._refusal(error.status_code, error.content)) from error
-        except ValueError as error:
-            if self.url != IN_MEMORY:
-                raise
-            # What a server answers with a status, the imitation says with this.
-            status = 404 if str(error) == f"Collection {self.collection} not found" else 400
-            raise VectorIndexUnavailable(self._refusal(status, str(error).encode())) from error
-        except (ApiException, QdrantException, OSError) as error:
-            cause = getattr(error, "source", error)
-            raise VectorIndexUnavailable(
-                f"The vector index at {self.url} does not answer ({type(cause).__name__}: {cause}). "
-                "Search by meaning pauses and vectors wait; check that Qdrant runs and can be reached."
-            ) from error
-
-    async def prepare(self) -> None:
-        """Load the client now, so that the first request need not wait for that. Asks the server nothing."""
-        await self._opened()
-
-    async def _opened(self) -> tuple[AsyncQdrantClient, Any]:
-        if self._client is not None:
-            return self._client, sys.modules["qdrant_client"]
-        package = await asyncio.to_thread(_qdrant_client)
-        async with self._opening:
-            with _without_fastembed():
-                self._client = self._client or self._new_client(package)
-            return self._client, package
-
-    async def _learn_key(self) -> None:
-        """After a refusal: where the key is another by now, the next request has a client with that."""
-        now = asyncio.get_running_loop().time()
-        if self._renew is None or now - self._renewed_at < RENEW_EVERY_S:
-            return
-        self._renewed_at = now
-        try:
-            key = await asyncio.to_thread(self._renew)
-        except ValueError as error:
-            log.warning("the vector index's key cannot be read anew: %s", error)
-            return
-        if key != self._api_key:
-            log.info("the vector index has another key by now, and is asked with that")
-            self._api_key = key
-            # Requests may be under way with this one: it is closed when the next one takes its place.
-            before, self._retired, self._client = self._retired, self._client, None
-            if before is not None:
-                await before.close()
-
-    def _new_client(self, package: Any) -> AsyncQdrantClient:
-        if self.url == IN_MEMORY:
-            return package.AsyncQdrantClient(location=IN_MEMORY)
-        import httpx
-
-        # The compatibility check is a blocking request at construction, and warns about the embedded engine. Without
-        # limits of its own the client opens a new connection for every request to a loopback address.
-        return package.AsyncQdrantClient(
-            url=self.url,
-            api_key=self._api_key,
-            timeout=max(1, round(self._timeout_s)),
-            check_compatibility=False,
-            limits=httpx.Limits(max_connections=MAX_CONNECTIONS, keepalive_expiry=KEEP_ALIVE_S),
-        )
-
-    def _refusal(self, status: int | None, content: bytes) -> str:
-        if status in REFUSED:
-            return (
-                f"The vector index at {self.url} refuses the API key (HTTP {status}). "
-                "Set the key of this cluster; nothing is lost meanwhile."
-            )
-        if status == 404:
-            return (
+        names = await self._collections()
+        if not names:
+            raise CollectionMissing(
                 f"The vector index at {self.url} has no collection {self.collection} yet. "
                 "It is made when the first post is indexed."
             )
-        detail = content[:300].decode(errors="replace")
-        return f"The vector index at {self.url} refused a request (HTTP {status}): {detail}"
+        return sum([await self._count(name) for name in names])
+
+    async def _count(self, name: str) -> int:
+        try:
+            counted = await self._rest.ask(
+                "POST", path("collections", name, "points", "count"), _Count, body={"exact": True}
+            )
+        except CollectionMissing:
+            return 0
+        return counted.count
+
+    async def pks(self, after: int, limit: int) -> list[int]:
+        return await self._listed(await self._collections(), after, limit)
+
+    async def outdated(self, after: int, limit: int) -> list[int]:
+        if not await self._known_earlier_spaces():
+            return []
+        return await self._listed([self.collection], after, limit)
+
+    async def _listed(self, names: Sequence[str], after: int, limit: int) -> list[int]:
+        if limit < 1:
+            return []
+        page = {"limit": limit, "offset": after + 1, "with_payload": False, "with_vector": False}
+        found: set[int] = set()
+        for name in names:
+            with suppress(CollectionMissing):
+                scrolled = await self._rest.ask("POST", path("collections", name, "points", "scroll"), _Page, body=page)
+                found.update(point.id for point in scrolled.points)
+        return sorted(found)[:limit]
+
+    # ------------------------------------------------------------------ life
+    async def prepare(self) -> None:
+        """Load the client now, so that the first request need not wait for that. Asks the server nothing."""
+        await self._rest.prepare()
+
+    async def close(self) -> None:
+        await self._rest.close()
+
+    # ------------------------------------------------------------------ collections
+    async def _collections(self) -> list[str]:
+        """Every collection of this index, that of an earlier release among them."""
+        listing = await self._rest.ask("GET", "/collections", _Listing)
+        names = [collection.name for collection in listing.collections]
+        return [name for name in names if name == self.collection or self._space_of(name) is not None]
+
+    async def _current(self) -> dict[str, str]:
+        """Collections in today's form, with their spaces."""
+        named = ((name, self._space_of(name)) for name in await self._collections())
+        return {name: space for name, space in named if space is not None}
+
+    def _space_of(self, name: str) -> str | None:
+        before, after = f"{self.collection}.", f".{_FORM}"
+        if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
+            return name[len(before) : -len(after)]
+        return None
+
+    def _fields_of(self, name: str) -> PayloadFields:
+        return EARLIER_FIELDS if name == self.collection else FIELDS
+
+    async def _known_earlier_spaces(self) -> frozenset[str]:
+        if self._earlier_spaces is None:
+            try:
+                self._earlier_spaces = frozenset(_sizes(await self._describe(self.collection)))
+            except CollectionMissing:
+                self._earlier_spaces = frozenset()
+        return self._earlier_spaces
+
+    async def _describe(self, name: str) -> _Description:
+        return await self._rest.ask("GET", path("collections", name), _Description)
+
+    async def _remove(self, name: str) -> None:
+        with suppress(CollectionMissing):
+            await self._rest.ask("DELETE", path("collections", name), bool)
+
+    async def _write(self, method: str, where: str, body: Json) -> None:
+        done = await self._rest.ask(method, where, _Update, body=body, params={"wait": "true"})
+        if done.status != "completed":
+            raise VectorIndexUnavailable(
+                f"The vector index at {self.url} took a write and has not applied it in time ({done.status}). "
+                "It is sent again; if this lasts, the server is overloaded or its optimizer is behind."
+            )
 
 
-@contextmanager
-def _without_fastembed() -> Generator[None, None, None]:
-    """Keep qdrant-client from loading fastembed, which it does at import and once more at construction.
-
-    It would embed texts itself, which is done elsewhere: 40 MB and half a second for nothing. A module that stands as
-    None in `sys.modules` cannot be imported.
-    """
-    if "fastembed" in sys.modules:
-        yield
-        return
-    sys.modules["fastembed"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["fastembed"]
+def _index(field: str, schema: Json) -> Json:
+    return {"field_name": field, "field_schema": schema}
 
 
-def _qdrant_client() -> Any:
-    with _without_fastembed():
-        return importlib.import_module("qdrant_client")
-
-
-def _vectors_of(collection: models.CollectionInfo) -> dict[str, models.VectorParams]:
-    present = collection.config.params.vectors
-    return present if isinstance(present, dict) else {}
-
-
-def _bodies(points: Sequence[VectorPoint]) -> list[dict[str, Any]]:
-    """The points as Qdrant takes them, each with the one vector of its own space."""
-    import numpy as np
-
-    bodies: list[dict[str, Any]] = []
-    for space, group in groupby(points, key=lambda point: point.vector.space):
-        some = list(group)
-        rows = np.round(np.asarray([point.vector.values for point in some], np.float64), _VECTOR_DIGITS)
-        bodies += [
-            {"id": point.pk, "vector": {space.name: row}, "payload": point.payload}
-            for point, row in zip(some, rows.tolist(), strict=True)
-        ]
-    return bodies
-
-
-def _search_params() -> models.SearchParams:
-    from qdrant_client import models
-
-    rescoring = models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-    return models.SearchParams(hnsw_ef=SEARCH_EF, quantization=rescoring)
-
-
-def _filter(filters: SearchFilters, within: Within) -> models.Filter | None:
-    from qdrant_client import models
-
-    def is_any(field: str, values: Sequence[str] | Sequence[int]) -> models.FieldCondition:
-        return models.FieldCondition(key=field, match=models.MatchAny(any=list(values)))  # type: ignore[arg-type]
-
-    wanted = [("author", filters.author), ("lang", filters.lang), ("source", filters.source)]
-    wanted += [("entities", entity) for entity in (filters.entity, *within.entities)]
-    must: list[models.Condition] = [
-        models.FieldCondition(key=key, match=models.MatchValue(value=value))
-        for key, value in wanted
-        if value is not None
-    ]
-    if filters.since is not None or filters.until is not None:
-        must.append(models.FieldCondition(key=TIME_FIELD, range=models.Range(gte=filters.since, lt=filters.until)))
-    # As exclusions, so that points which an earlier release wrote without these fields pass.
-    must_not: list[models.Condition] = []
-    if within.not_entities:
-        must_not.append(is_any("entities", within.not_entities))
-    if within.not_fingerprints:
-        must_not.append(is_any(FINGERPRINT_FIELD, within.not_fingerprints))
-    if within.up_to_pk is not None:
-        must_not.append(models.FieldCondition(key=PK_FIELD, range=models.Range(gt=within.up_to_pk)))
-    return models.Filter(must=must or None, must_not=must_not or None) if must or must_not else None
+def _sizes(described: _Description) -> dict[str, int]:
+    """Dimensions of each named vector."""
+    sizes: dict[str, int] = {}
+    for name, raw in described.config.params.vectors.items():
+        with suppress(msgspec.ValidationError):  # a collection of somebody else, whose only vector has no name
+            sizes[name] = msgspec.json.decode(raw, type=_VectorParams).size
+    return sizes

@@ -18,7 +18,7 @@ from groundswell import settings
 from groundswell.commands.console import explained
 from groundswell.commands.services import DataDirFlag, PortFlag, SourceName, with_flags
 from groundswell.configuration.schema import schema_path
-from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, GroundswellError
+from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, GroundswellError, VectorIndexUnavailable
 
 if TYPE_CHECKING:
     from groundswell.wiring.chores import EmbeddingReport
@@ -180,11 +180,11 @@ async def check_qdrant(chosen: settings.EmbeddedSettings) -> list[Finding]:
     from groundswell.wiring import chores
 
     try:
-        said = await chores.reach_qdrant(chosen.qdrant_url, chosen.qdrant_api_key)
-    except OSError as error:
+        version = await chores.reach_qdrant(chosen.qdrant_url, chosen.qdrant_api_key)
+    except VectorIndexUnavailable as error:
         remedy = "Check GROUNDSWELL_QDRANT_URL and GROUNDSWELL_QDRANT_API_KEY. Until then search is lexical only."
-        return [Finding("Qdrant", "broken", f"{chosen.qdrant_url}: {error}", remedy)]
-    return [Finding("Qdrant", "ok", f"{chosen.qdrant_url} {said}")]
+        return [Finding("Qdrant", "broken", error.detail, remedy)]
+    return [Finding("Qdrant", "ok", f"{chosen.qdrant_url} is Qdrant {version}")]
 
 
 async def check_embeddings(chosen: settings.EmbeddedSettings) -> list[Finding]:

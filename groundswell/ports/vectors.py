@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Space(msgspec.Struct, frozen=True):
-    """A named vector of the collection: one per embedding model, never mixed."""
+    """Where the vectors of one embedding model are: those of different models are never mixed."""
 
     name: str
     dimensions: int
@@ -107,10 +107,10 @@ class Hit(msgspec.Struct, frozen=True):
 
 
 class VectorIndex(Protocol):
-    """Every method raises `VectorIndexUnavailable` when the engine cannot be reached."""
+    """Every method raises `VectorIndexUnavailable` when the engine cannot be used, whatever the reason."""
 
     async def ensure(self, space: Space) -> None:
-        """Create the collection, the space and the payload indexes where they are missing. Idempotent."""
+        """Create the space and its payload indexes where they are missing. Idempotent."""
         ...
 
     async def upsert(self, points: Sequence[VectorPoint]) -> None:
@@ -136,7 +136,7 @@ class VectorIndex(Protocol):
         ...
 
     async def drop(self, space: str) -> None:
-        """Remove a space and what is left in it. Absent: no error. Points themselves stay."""
+        """Remove a space and what is left in it. Absent: no error."""
         ...
 
     async def spaces(self) -> list[Space]:
@@ -144,6 +144,13 @@ class VectorIndex(Protocol):
         ...
 
     async def count(self) -> int: ...
+
+    async def outdated(self, after: int, limit: int) -> list[int]:
+        """The points above `after` that an earlier release stored in another form, ascending, at most `limit`.
+
+        They can be found as ever. An upsert stores a point anew and removes the outdated one.
+        """
+        ...
 
     async def pks(self, after: int, limit: int) -> list[int]:
         """The points above `after`, ascending, at most `limit`. None before the collection is made."""

@@ -20,6 +20,7 @@ from groundswell.ports.outbox import Outbox
 from groundswell.ports.time import Clock
 from groundswell.ports.vectors import SpaceStore, VectorIndex
 from groundswell.services.embeddings import EmbeddingChain
+from groundswell.services.outdated_vectors import OutdatedVectors
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Reembedder:
 
     Args:
         posts_per_s: the most that are put into the outbox; 0 leaves everything where it is.
+        outdated: points that an earlier release stored in another form; they are moved first.
         wake: called after posts were put into the outbox; the indexer's.
     """
 
@@ -60,6 +62,7 @@ class Reembedder:
         posts_per_s: float,
         metrics: Metrics,
         wake: Callable[[], None],
+        outdated: OutdatedVectors | None = None,
     ) -> None:
         self._chain = chain
         self._spaces = spaces
@@ -69,6 +72,7 @@ class Reembedder:
         self._posts_per_s = posts_per_s
         self._metrics = metrics
         self._wake = wake
+        self._outdated = outdated
         self._before: dict[str, int | None] = {}
         """How far each space has been gone through, the newest first; None: not begun."""
         self.state = ReembedState()
@@ -108,23 +112,31 @@ class Reembedder:
             return False
         todo = to_embed_anew(posts, active.space.name, self._chain.spaces())
         state.remaining = sum(posts[space] for space in todo)
+        limit = max(1, round(self._posts_per_s * TICK_S))
+        # New posts go first: what is still on its way is let through before more is added.
+        busy = await self._outbox.depth() > limit
+        if self._outdated is not None and not busy and (queued := await self._outdated.queue(limit)):
+            state.phase = "moving"
+            self._count(queued)
+            return True
         if not todo:
             state.phase = "idle"
             await self._drop_retired(posts)
             return False
         state.phase = "moving"
-        limit = max(1, round(self._posts_per_s * TICK_S))
-        # New posts go first: what is still on its way is let through before more is added.
-        if await self._outbox.depth() > limit:
+        if busy:
             return True
         space = todo[0]
         done = await self._spaces.queue_again(space, self._before.get(space), limit)
         # At its end the space is gone through again: something may have come into it meanwhile.
         self._before[space] = done.lowest_pk if done.posts == limit else None
-        state.queued_total += done.posts
-        self._metrics.inc("posts_reembedded_total", done.posts)
-        self._wake()
+        self._count(done.posts)
         return True
+
+    def _count(self, queued: int) -> None:
+        self.state.queued_total += queued
+        self._metrics.inc("posts_reembedded_total", queued)
+        self._wake()
 
     async def _drop_retired(self, posts: dict[str, int]) -> None:
         present = [space.name for space in await self._index.spaces()]

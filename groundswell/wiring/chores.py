@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +19,7 @@ from groundswell.adapters.embedded_postgres import EmbeddedPostgres, running_url
 from groundswell.adapters.migrations import REQUIRED_VERSION, migrate, schema_version
 from groundswell.adapters.postgres_keys import PostgresKeys
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.configuration.secret import Secret
 from groundswell.core.embedding_chain import Hardware
@@ -191,26 +190,16 @@ def embedded_database_exists(data_dir: Path) -> bool:
 
 
 async def reach_qdrant(url: str, api_key: Secret | None) -> str:
-    """The version that a Qdrant at `url` reports.
+    """Return the version that a Qdrant at `url` reports, asked as the platform asks it.
 
     Raises:
-        OSError: it cannot be reached, or refuses; the text says which.
+        VectorIndexUnavailable: it cannot be reached, refuses the key, is too old, or is no Qdrant.
     """
-    return await asyncio.to_thread(_reach_qdrant, url, api_key)
-
-
-def _reach_qdrant(url: str, api_key: Secret | None) -> str:
-    headers = {"api-key": api_key.reveal()} if api_key else {}
-    request = urllib.request.Request(f"{url}/collections", headers=headers)  # noqa: S310 -- http or https: checked
+    index = QdrantIndex(url, api_key=None if api_key is None else api_key.reveal(), timeout_s=5)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 -- as above
-            return f"answers (HTTP {answer.status})"
-    except urllib.error.HTTPError as error:
-        if error.code in (401, 403):
-            raise OSError(f"it refuses the API key (HTTP {error.code})") from error
-        raise OSError(f"it answers with HTTP {error.code}") from error
-    except urllib.error.URLError as error:
-        raise OSError(str(error.reason)) from error
+        return await index.check()
+    finally:
+        await index.close()
 
 
 async def reach_sealed_feed(settings: EmbeddedSettings) -> bool:

@@ -21,6 +21,7 @@ from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.postgres_store import PostgresStore
+from groundswell.adapters.postgres_sweeps import PostgresVectorLedger
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
@@ -34,6 +35,7 @@ from groundswell.ports.vectors import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
+from groundswell.services.outdated_vectors import OutdatedVectors
 from groundswell.services.reembed import Reembedder
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
@@ -244,6 +246,7 @@ def relay_parts(
             posts_per_s=settings.reembed_posts_per_s,
             metrics=metrics,
             wake=indexer.wake,
+            outdated=OutdatedVectors(models.index, PostgresVectorLedger(pool)),
         )
     relay = Relay(
         source,

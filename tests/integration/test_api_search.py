@@ -14,7 +14,7 @@ from groundswell.adapters.embedding_models import EmbeddingModels
 from groundswell.adapters.postgres_pool import Pool
 from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.postgres_spaces import PostgresSpaces
-from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.static_model import WORDLLAMA_256, StaticModel
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
@@ -25,6 +25,7 @@ from groundswell.services.search import SearchService
 from groundswell.services.spaces import ChainSpaces
 from tests.api_world import World, fill, in_world
 from tests.tiny_encoder import make_encoder
+from tests.vector_engine import index_in_process
 
 BROKEN = "tiny/encoder"
 
@@ -48,7 +49,7 @@ async def indexed(url: str, model: Embedder) -> QdrantIndex:
     """Every post in the index."""
     with psycopg.connect(url) as conn:
         rows = conn.execute("SELECT pk, text, author FROM posts").fetchall()
-    index = QdrantIndex(IN_MEMORY)
+    index = index_in_process()
     await index.ensure(model.space)
     vectors = model.embed([text for _, text, _ in rows])
     await index.upsert(

@@ -14,7 +14,7 @@ from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
 from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.adapters.postgres_spaces import PostgresSpaces
-from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.core.embedding_chain import parse_chain
 from groundswell.metrics import Metrics
@@ -25,6 +25,7 @@ from groundswell.services.reembed import Reembedder
 from groundswell.services.search import SearchService
 from groundswell.services.spaces import ChainSpaces
 from tests.tiny_encoder import make_encoder
+from tests.vector_engine import index_in_process
 
 STATIC, TINY = "wordllama-256", "tiny--encoder"
 A, B = "static:wordllama-256", "fastembed:tiny/encoder"
@@ -186,7 +187,7 @@ def test_what_a_fallback_embedded_moves_when_the_preferred_model_comes_back_and_
     database_url: str, models: Path
 ) -> None:
     async def scenario(pool: Pool) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         model = models / "tiny/encoder/model.onnx"
         kept = model.read_bytes()
         model.write_bytes(b"damaged")
@@ -227,7 +228,7 @@ def test_what_a_fallback_embedded_moves_when_the_preferred_model_comes_back_and_
 
 def test_without_a_model_posts_wait_in_the_outbox_and_none_is_lost(database_url: str, models: Path) -> None:
     async def scenario(pool: Pool) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await add(pool, [CAT, "bitcoin climbs"])
         hidden = models / "tiny/hidden"
         (models / "tiny/encoder").rename(hidden)

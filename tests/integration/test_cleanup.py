@@ -13,7 +13,6 @@ import pytest
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_sweeps import AgeSweep, PostgresVectorLedger
-from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.learning import too_late_for
 from groundswell.errors import StoreUnavailable
@@ -22,6 +21,7 @@ from groundswell.ports.vectors import Space, Vector, VectorPoint
 from groundswell.services.cleanup import MAX_BITES, Cleanup
 from groundswell.services.orphan_vectors import OrphanVectors
 from tests.archive_world import DAY_S, batch, deleted, post, rows, taken_down
+from tests.vector_engine import index_in_process
 
 SPACE = Space("toy-4", 4)
 
@@ -216,7 +216,7 @@ def test_points_without_a_post_go_and_posts_without_a_point_are_indexed_again(pa
     posts = [post(number) for number in range(12)]
 
     async def scenario(pool: Pool) -> Any:
-        store, index = PostgresStore(pool), QdrantIndex(IN_MEMORY)
+        store, index = PostgresStore(pool), index_in_process()
         await index.ensure(SPACE)
         created = (await store.commit(batch(*posts))).created
         pks = [stored.pk for stored in created]
@@ -247,7 +247,7 @@ def test_points_without_a_post_go_and_posts_without_a_point_are_indexed_again(pa
 
 def test_who_lives_for_one_bite_begins_anywhere_and_sees_what_lies_before_it_too(database_url: str) -> None:
     async def scenario(pool: Pool) -> Any:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await index.ensure(SPACE)
         ledger = PostgresVectorLedger(pool)
         empty = await ledger.anywhere()

@@ -19,11 +19,12 @@ from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_indexed import PostgresIndexed
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import connection, open_pool
-from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.terms import search_vector
 from groundswell.ports.vectors import SearchFilters, Space, Vector, VectorPoint
 from groundswell.services.index_upkeep import IndexRetention, TermUpkeep
+from tests.vector_engine import in_process, index_in_process
 
 SPACE = Space("toy", 2)
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def with_posts(url: str, count: int, scenario: Callable[[PostgresIndexed, Postgr
 
 def test_what_is_older_than_the_oldest_post_leaves_the_index(database_url: str) -> None:
     async def scenario(posts: PostgresIndexed, outbox: PostgresOutbox) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await index.ensure(SPACE)
         toward = Vector(SPACE, np.array([1, 0], np.float32))
         await index.upsert([VectorPoint(n, toward, {"event_time": n * 1_000_000}) for n in range(1, 7)])
@@ -78,7 +79,7 @@ def test_a_post_that_comes_with_an_old_time_while_the_index_forgets_is_indexed_a
                     )
                 await super().delete_before(instant)
 
-        index = Late(IN_MEMORY)
+        index = Late(**in_process())
         await index.ensure(SPACE)
         await IndexRetention(posts, index).sweep()
         assert [item.pk for item in await outbox.claim(10)] == [4]

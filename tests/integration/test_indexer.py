@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from groundswell.adapters.postgres_pool import connection
-from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant
 from groundswell.adapters.static_model import StaticModel
 from groundswell.errors import StoreUnavailable, VectorIndexUnavailable
@@ -26,11 +26,12 @@ from tests.search_world import (
     indexed,
     until,
 )
+from tests.vector_engine import index_in_process
 
 
 def test_edits_replace_and_deletes_remove_what_was_indexed(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         assert await index.count() == len(TEXTS)
         async with connection(world.pool) as conn:
@@ -50,8 +51,8 @@ def test_edits_replace_and_deletes_remove_what_was_indexed(database_url: str, mo
 
 def test_an_index_that_was_lost_is_made_again_from_postgres(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        await indexed(world, QdrantIndex(IN_MEMORY), model)
-        another = QdrantIndex(IN_MEMORY)
+        await indexed(world, index_in_process(), model)
+        another = index_in_process()
         indexer, stop = Indexer(world.outbox, another, model, SystemClock()), asyncio.Event()
         task = asyncio.create_task(indexer.run(stop))
         await until(lambda: indexer.state.indexed_total == len(TEXTS))
@@ -152,7 +153,7 @@ def test_a_store_that_fails_repeats_work_and_loses_none(model: StaticModel) -> N
 
 def test_without_a_model_the_items_wait(database_url: str) -> None:
     async def scenario(world: World) -> None:
-        indexer = Indexer(world.outbox, QdrantIndex(IN_MEMORY), None, SystemClock())
+        indexer = Indexer(world.outbox, index_in_process(), None, SystemClock())
         stop = asyncio.Event()
         task = asyncio.create_task(indexer.run(stop))
         await asyncio.sleep(0)
@@ -170,7 +171,7 @@ def test_waking_it_indexes_at_once(database_url: str, model: StaticModel) -> Non
             await asyncio.Event().wait()
 
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         indexer = Indexer(world.outbox, index, model, PatientClock())
         stop = asyncio.Event()
         task = asyncio.create_task(indexer.run(stop))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from groundswell.adapters import qdrant
+from groundswell.adapters import qdrant_rest
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.errors import VectorIndexUnavailable
 
@@ -25,7 +25,7 @@ class Server:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[None]:
         app = web.Application()
-        app.router.add_get("/collections/posts/exists", self._exists)
+        app.router.add_get("/collections", self._listed)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -35,10 +35,10 @@ class Server:
         finally:
             await runner.cleanup()
 
-    async def _exists(self, request: web.Request) -> web.Response:
+    async def _listed(self, request: web.Request) -> web.Response:
         if request.headers.get("api-key") != self.key:
             return web.json_response({"status": {"error": "forbidden"}}, status=403)
-        return web.json_response({"result": {"exists": False}, "status": "ok", "time": 0.0})
+        return web.json_response({"result": {"collections": []}, "status": "ok", "time": 0.0})
 
 
 class Vault:
@@ -56,7 +56,6 @@ class Vault:
         return self.key
 
 
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
 def test_a_rotated_key_is_learned_at_the_first_refusal() -> None:
     async def scenario() -> None:
         server, vault = Server("first"), Vault("first")
@@ -73,11 +72,10 @@ def test_a_rotated_key_is_learned_at_the_first_refusal() -> None:
     asyncio.run(scenario())
 
 
-@pytest.mark.filterwarnings("ignore:Api key is used with an insecure connection")
 def test_a_key_that_is_wrong_for_good_or_cannot_be_read_is_asked_for_now_and_then_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(qdrant, "RENEW_EVERY_S", math.inf)
+    monkeypatch.setattr(qdrant_rest, "RENEW_EVERY_S", math.inf)
 
     async def scenario(*, broken: bool) -> None:
         server, vault = Server("another"), Vault("first")

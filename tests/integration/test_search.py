@@ -8,7 +8,7 @@ import pytest
 
 from groundswell.adapters.postgres_pool import connection
 from groundswell.adapters.postgres_search import MAX_COPIES, PostgresSearch
-from groundswell.adapters.qdrant import IN_MEMORY, QdrantIndex
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.static_model import StaticModel
 from groundswell.core.near_duplicates import fingerprint
 from groundswell.core.queries import ParsedQuery
@@ -25,11 +25,12 @@ from tests.search_world import (
     indexed,
     pages,
 )
+from tests.vector_engine import index_in_process
 
 
 def test_both_legs_are_fused_and_each_hit_says_which_found_it(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         answer = await SearchService(world.lexical, index, model, SystemClock()).search("bitcoin ", NO_FILTERS, 10)
         assert answer.legs == ["lexical", "semantic"]
@@ -51,7 +52,7 @@ def test_answers_found_by_meaning_keep_to_entities_exclusions_and_filters(
     database_url: str, model: StaticModel
 ) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         service = SearchService(world.lexical, index, model, SystemClock(), min_similarity=-1)
 
@@ -68,7 +69,7 @@ def test_answers_found_by_meaning_keep_to_entities_exclusions_and_filters(
 
 def test_pages_are_full_and_never_overlap(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         service = SearchService(world.lexical, index, model, SystemClock(), min_similarity=-1)
         whole = [hit.pk for hit in (await service.search("bitcoin -rate ", NO_FILTERS, 6)).hits]
@@ -79,7 +80,7 @@ def test_pages_are_full_and_never_overlap(database_url: str, model: StaticModel)
 
 def test_pages_stay_as_they_were_while_posts_arrive_and_leave(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         service = SearchService(world.lexical, index, model, SystemClock(), min_similarity=-1)
         whole = [hit.pk for hit in (await service.search("bitcoin", NO_FILTERS, 8)).hits]
@@ -127,7 +128,7 @@ def test_one_post_stands_for_its_copies_and_says_how_many(database_url: str, mod
             await world.add(n, f"RT @someone{n}: {STORY.upper()} https://t.co/{n}")
         await world.add(25, STORY.replace("old", "previous"))
         await world.add(26, f"{STORY}!", ["ticker:ETH"])
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         for service in (
             SearchService(world.lexical, index, model, SystemClock()),
@@ -154,7 +155,7 @@ def test_a_storm_of_copies_hides_nothing_else(database_url: str, model: StaticMo
                 " INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM p",
                 (STORY, search_vector(STORY), fingerprint(STORY)),
             )
-        index = QdrantIndex(IN_MEMORY) if with_vectors else None
+        index = index_in_process() if with_vectors else None
         if index is not None:
             await indexed(world, index, model)
         service = SearchService(world.lexical, index, model, SystemClock())
@@ -174,7 +175,7 @@ def test_more_like_a_post_is_what_is_about_the_same_without_itself_and_its_copie
     async def scenario(world: World) -> None:
         await world.add(30, f"{TEXTS[1]}!!", ["ticker:BTC"])
         await world.add(31, "ether and $BTC", ["ticker:BTC", "ticker:ETH"])
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         service = SearchService(world.lexical, index, model, SystemClock())
         answer = await service.search("", NO_FILTERS, 10, like="at://1")
@@ -196,7 +197,7 @@ def test_more_like_a_post_is_what_is_about_the_same_without_itself_and_its_copie
 
 def test_a_hit_says_what_was_found_in_it_and_what_made_its_score(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         await indexed(world, index, model)
         hits = (await SearchService(world.lexical, index, model, SystemClock()).search("bitcoin ", NO_FILTERS, 5)).hits
         for hit in hits[:2]:
@@ -221,7 +222,7 @@ class Broken(PostgresSearch):
 
 def test_whatever_leg_is_missing_the_other_answers_and_it_is_said(database_url: str, model: StaticModel) -> None:
     async def scenario(world: World) -> None:
-        index = QdrantIndex(IN_MEMORY)
+        index = index_in_process()
         away = QdrantIndex("http://127.0.0.1:9", timeout_s=1)
         await indexed(world, index, model)
 
@@ -267,7 +268,7 @@ def test_the_vectors_of_queries_are_remembered_within_bounds(database_url: str, 
             return model.embed_query(text)
 
     async def scenario(world: World) -> None:
-        index, counting = QdrantIndex(IN_MEMORY), Counting()
+        index, counting = index_in_process(), Counting()
         await index.ensure(model.space)
         service = SearchService(world.lexical, index, counting, SystemClock())
         for text in ["bitcoin", "bitcoin", "cats", "bitcoin"]:

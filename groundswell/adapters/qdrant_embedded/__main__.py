@@ -15,11 +15,14 @@ import uvicorn
 
 from groundswell.adapters.qdrant_embedded.collection import SEAL_AT
 from groundswell.adapters.qdrant_embedded.engine import Engine
+from groundswell.adapters.qdrant_embedded.process import API_KEY_VARIABLE
 from groundswell.adapters.qdrant_embedded.server import App
 from groundswell.errors import GroundswellError, VectorIndexUnavailable
 
 LOOPBACK = "127.0.0.1"
 UNFINISHED_REQUESTS_S = 5
+IDLE_CONNECTION_S = 5
+"""As a Qdrant server closes them."""
 
 
 def main() -> int:
@@ -27,16 +30,18 @@ def main() -> int:
     parser.add_argument("--path", type=Path, required=True, help="the data directory")
     parser.add_argument("--port", type=int, default=0, help="on 127.0.0.1; 0 lets the system choose")
     parser.add_argument("--seal-at", type=int, default=SEAL_AT, help="points a shard takes before it is indexed")
+    parser.add_argument("--strict", action="store_true", help="refuse filters on fields without an index")
     parser.add_argument("--with-parent", action="store_true", help="stop when standard input closes")
     arguments = parser.parse_args()
     try:
-        return asyncio.run(_serve(arguments.path, arguments.port, arguments.seal_at, arguments.with_parent))
+        return asyncio.run(_serve(arguments))
     except GroundswellError as error:
         _tell({"failed": error.detail})
         return error.exit_code
 
 
-async def _serve(path: Path, port: int, seal_at: int, with_parent: bool) -> int:
+async def _serve(arguments: argparse.Namespace) -> int:
+    path, port, strict = arguments.path, arguments.port, arguments.strict
     # Named TCP, or asyncio leaves Nagle's algorithm on: an answer of two writes would wait 40 ms for the client.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -49,20 +54,20 @@ async def _serve(path: Path, port: int, seal_at: int, with_parent: bool) -> int:
         raise VectorIndexUnavailable(
             f"The vector engine cannot listen on {LOOPBACK}:{port} ({error.strerror}). Choose another port."
         ) from error
-    engine = Engine(path, seal_at=seal_at)
+    engine = Engine(path, seal_at=arguments.seal_at)
     try:
         server = uvicorn.Server(
             uvicorn.Config(
-                App(engine),
+                App(engine, api_key=os.environ.get(API_KEY_VARIABLE), strict=strict),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
                 ws="none",
                 timeout_graceful_shutdown=UNFINISHED_REQUESTS_S,
-                timeout_keep_alive=75,
+                timeout_keep_alive=IDLE_CONNECTION_S,
             )
         )
-        if with_parent:
+        if arguments.with_parent:
             threading.Thread(target=_await_parent, args=(server,), daemon=True).start()
         work = asyncio.create_task(engine.work())
         # Work that fails has met a damaged store: stop loudly, and let the supervisor start again from the disk.

@@ -126,38 +126,61 @@ class Collection:
     async def add_vector(self, name: str, vector: VectorSchema) -> None:
         """Raises: Refused where the name is taken by a vector of another shape."""
         known = self.schema.vectors.get(name)
-        if known == vector:
+        if known is not None and known.same_kind(vector):
             return
         if known is not None:
-            raise Refused(409, f"the vector {name!r} exists with size {known.size} and {known.distance}")
+            raise Refused(400, f"Wrong input: the vector {name!r} exists with size {known.size} and {known.distance}")
         self.schema.vectors[name] = vector
         await self._apply_schema()
 
     async def drop_vector(self, name: str) -> None:
-        """Raises: Refused where there is no such vector."""
-        if name not in self.schema.vectors:
-            raise Refused(404, f"Not existing vector name error: {name}")
-        del self.schema.vectors[name]
-        await self._apply_schema()
+        """Absent: no error."""
+        if self.schema.vectors.pop(name, None) is not None:
+            await self._apply_schema()
 
     async def add_index(self, field: str, params: wire.IndexParams) -> None:
+        """In place of another index on that field."""
         known = self.schema.indexes.get(field)
-        if known is not None and known.type != params.type:
-            raise Refused(409, f"the field {field!r} has a {known.type} index already")
-        if known is None:
-            self.schema.indexes[field] = params
-            await self._apply_schema()
+        if known == params:
+            return
+        if known is not None:
+            del self.schema.indexes[field]
+            await self._thawed()
+            for shard in self._shards():
+                shard.drop_index(field)
+        self.schema.indexes[field] = params
+        await self._apply_schema()
+
+    def update(self, vectors: dict[str, dict[str, Any]], given: dict[str, Any]) -> None:
+        """Note what was asked for.
+
+        Raises:
+            Refused: there is no such vector.
+        """
+        for name, changes in vectors.items():
+            known = self.schema.vectors.get(name)
+            if known is None:
+                raise Refused(400, f"Wrong input: Not existing vector name error: {name}")
+            self.schema.vectors[name] = msgspec.structs.replace(known, given={**known.given, **changes})
+        for name, changes in given.items():
+            self.schema.given[name] = {**(self.schema.given.get(name) or {}), **changes}
+        self._save()
 
     async def _apply_schema(self) -> None:
         self._save()
-        while frozen := next((shard for shard in self._sealed if not shard.thawed.is_set()), None):
-            await frozen.thawed.wait()
+        await self._thawed()
         for shard in self._shards():
             shard.conform(self.schema)
+
+    async def _thawed(self) -> None:
+        while frozen := next((shard for shard in self._sealed if not shard.thawed.is_set()), None):
+            await frozen.thawed.wait()
 
     # ------------------------------------------------------------------ writes
     async def upsert(self, points: list[wire.PointStruct]) -> None:
         """Raises: Refused for a vector that the collection does not have, before anything is written."""
+        if not points:
+            raise Refused(400, "Bad request: Empty update request")
         for point in points:
             self._check_vectors(point)
         for start in range(0, len(points), UPSERT_SLICE):
@@ -165,7 +188,7 @@ class Collection:
             # Deleted before it is written again: a crash in between loses what nobody was told is stored.
             ids = [point.id for point in chunk]
             await self._delete_from_sealed(ids)
-            self._active.upsert(ids, [edge.Point(p.id, {**p.vector}, p.payload) for p in chunk])
+            self._active.upsert(ids, [edge.Point(p.id, self._stored(p.vector), p.payload) for p in chunk])
             if self._active.writes >= self._seal_at:
                 self._seal()
             if self._active.unflushed >= FLUSH_AFTER_WRITES:
@@ -197,6 +220,9 @@ class Collection:
             if shard.journal is None and shard.count() == 0:
                 self._drop(shard)
 
+    def _stored(self, vectors: dict[str, list[float]]) -> dict[str, Any]:
+        return {name: self.schema.vectors[name].stored(vector) for name, vector in vectors.items()}
+
     def _check_vectors(self, point: wire.PointStruct) -> None:
         if point.id < 0 or point.id >= 2**63:
             raise Refused(400, f"point id {point.id} is not between 0 and 2**63")
@@ -220,7 +246,7 @@ class Collection:
         params = query.params and edge.SearchParams(hnsw_ef=query.params.hnsw_ef, exact=query.params.exact)
         request = edge.QueryRequest(
             limit=query.limit + query.offset,
-            query=edge.Query.Nearest(vector, using=query.using),
+            query=edge.Query.Nearest(known.stored(vector), using=query.using),
             filter=wire.edge_filter(query.filter),
             score_threshold=query.score_threshold,
             params=params,
@@ -231,10 +257,11 @@ class Collection:
         for shard in self._shards():
             for point in shard.handle.query(request):
                 best.setdefault(point.id, point)
-        ranked = sorted(best.values(), key=lambda point: -point.score)[query.offset :][: query.limit]
+        # A distance is best where it is small, a similarity where it is large.
+        ranked = sorted(best.values(), key=lambda point: point.score, reverse=known.distance != "Euclid")
         return [
-            {"id": p.id, "version": p.version, "score": p.score, **_with(p, query.with_payload, query.with_vector)}
-            for p in ranked
+            {"id": p.id, "version": p.version, "score": p.score, **self._with(p, query.with_payload, query.with_vector)}
+            for p in ranked[query.offset :][: query.limit]
         ]
 
     def scroll(self, scroll: wire.Scroll) -> dict[str, Any]:
@@ -253,7 +280,8 @@ class Collection:
                 found.setdefault(record.id, record)
         ids = sorted(found)
         page = [
-            {"id": id_, **_with(found[id_], scroll.with_payload, scroll.with_vector)} for id_ in ids[: scroll.limit]
+            {"id": id_, **self._with(found[id_], scroll.with_payload, scroll.with_vector)}
+            for id_ in ids[: scroll.limit]
         ]
         return {"points": page, "next_page_offset": ids[scroll.limit] if len(ids) > scroll.limit else None}
 
@@ -263,7 +291,7 @@ class Collection:
             for record in shard.handle.retrieve([*wanted.ids], wanted.with_payload, wanted.with_vector):
                 found.setdefault(record.id, record)
         return [
-            {"id": id_, **_with(found[id_], wanted.with_payload, wanted.with_vector)}
+            {"id": id_, **self._with(found[id_], wanted.with_payload, wanted.with_vector)}
             for id_ in dict.fromkeys(wanted.ids)
             if id_ in found
         ]
@@ -274,6 +302,17 @@ class Collection:
 
     def indexed_count(self) -> int:
         return sum(shard.handle.info().indexed_vectors_count for shard in self._shards())
+
+    def _with(
+        self, point: edge.ScoredPoint | edge.Record, payload: wire.WithPayload, vector: wire.WithVector
+    ) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if payload is not False:
+            extra["payload"] = point.payload
+        if vector is not False:
+            vectors: Any = point.vector or {}
+            extra["vector"] = {name: self.schema.vectors[name].answered(values) for name, values in vectors.items()}
+        return extra
 
     def _shards(self) -> list[Shard]:
         """Newest first: where a crash left a point in two of them, the newest has it right."""
@@ -375,12 +414,3 @@ def _settle(folder: Path) -> None:
 
 def _folder(number: int) -> str:
     return f"shard-{number:06d}"
-
-
-def _with(point: edge.ScoredPoint | edge.Record, payload: wire.WithPayload, vector: wire.WithVector) -> dict[str, Any]:
-    extra: dict[str, Any] = {}
-    if payload is not False:
-        extra["payload"] = point.payload
-    if vector is not False:
-        extra["vector"] = point.vector
-    return extra

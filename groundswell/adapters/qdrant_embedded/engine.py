@@ -20,7 +20,7 @@ FLUSH_EVERY_S = 5.0
 RETRY_INDEXING_S = 600.0
 
 _DELETED = "~deleted"
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}")
 
 
 class Engine:
@@ -53,7 +53,9 @@ class Engine:
         if name in self.collections:
             raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
         if not _NAME.fullmatch(name):
-            raise Refused(400, f"a collection name is up to 64 letters, digits, '_', '-' and '.', not {name!r}")
+            raise Refused(
+                422, f"Validation error: collection names have up to 200 of A-Z a-z 0-9 _ - . and not {name!r}"
+            )
         path = self._folder / name
         self.collections[name] = Collection.create(path, name, schema, seal_at=self._seal_at)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 START_TIMEOUT_S = 60.0
 """A large directory whose log has to be replayed takes seconds to open."""
 STOP_TIMEOUT_S = 15.0
+API_KEY_VARIABLE = "QDRANT__SERVICE__API_KEY"
+"""As a Qdrant server is given its key: not by an argument, which other users of the machine can read."""
 ADDRESS_FILE = "address"
 """Where a running engine answers, for the commands beside the platform."""
 LOCK_WAIT_S = 15.0
@@ -89,14 +92,26 @@ class EmbeddedQdrant:
     Args:
         port: 0 lets the system choose at the first start; restarts keep it.
         seal_at: points that a shard takes before it is indexed; None for the engine's own choice.
+        api_key: asked of every request; None asks for none.
+        strict: refuse filters on fields without an index, as Qdrant Cloud does.
     """
 
-    def __init__(self, path: Path, *, port: int = 0, seal_at: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        port: int = 0,
+        seal_at: int | None = None,
+        api_key: str | None = None,
+        strict: bool = False,
+    ) -> None:
         self.path = path
         self.restarts = 0
         """How often the engine died and was started again."""
         self._port = port
         self._seal_at = seal_at
+        self._api_key = api_key
+        self._strict = strict
         self._url: str | None = None
         self._running: _Running | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -162,8 +177,16 @@ class EmbeddedQdrant:
         command += ["--path", str(self.path), "--port", str(self._port)]
         if self._seal_at is not None:
             command += ["--seal-at", str(self._seal_at)]
+        if self._strict:
+            command.append("--strict")
+        # A key of the user's environment is for another server.
+        environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
+        if self._api_key is not None:
+            environment[API_KEY_VARIABLE] = self._api_key
         running = _Running(
-            await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True)
+            await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True, env=environment
+            )
         )
         try:
             told = await running.told()

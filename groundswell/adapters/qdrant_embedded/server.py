@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from importlib import metadata
 from typing import Any, TypeAlias, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -17,7 +20,12 @@ from groundswell.adapters.qdrant_embedded.wire import Refused
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 64 * 2**20
+MAX_BODY_BYTES = 32 * 2**20
+"""A Qdrant server's own default."""
+API_VERSION = "1.19.0"
+"""The release of Qdrant whose API this is a part of."""
+_OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=)")
+_OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/livez"})
 _ACKNOWLEDGED = {"operation_id": 0, "status": "completed"}
 
 Message: TypeAlias = dict[str, Any]
@@ -28,8 +36,9 @@ T = TypeVar("T")
 class Routes:
     """One method for each thing that the engine speaks; what is missing here is answered with 501."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, strict: bool) -> None:
         self._engine = engine
+        self._strict = strict
         self._decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
             kind: msgspec.json.Decoder(kind) for kind in wire.REQUESTS
         }
@@ -60,6 +69,7 @@ class Routes:
         handlers: dict[tuple[str, ...], Handler] = {
             ("GET",): self.describe,
             ("PUT",): self.create,
+            ("PATCH",): self.update,
             ("DELETE",): self.drop,
             ("GET", "exists"): self.exists,
             ("PUT", "index"): self.create_index,
@@ -78,8 +88,8 @@ class Routes:
     # ------------------------------------------------------------------ service
     async def about(self, _body: bytes) -> Any:
         return {
-            "title": "Groundswell's embedded engine, speaking a part of Qdrant's REST API",
-            "version": metadata.version("qdrant-edge-py"),
+            "title": f"Groundswell's embedded engine (qdrant-edge-py {metadata.version('qdrant-edge-py')})",
+            "version": API_VERSION,
         }
 
     async def healthy(self, _body: bytes) -> Any:
@@ -94,8 +104,23 @@ class Routes:
 
     async def create(self, body: bytes, name: str) -> Any:
         request = self._decode(body, wire.CreateCollection)
-        vectors = {key: VectorSchema(params.size, params.distance) for key, params in request.vectors.items()}
-        self._engine.create(name, Schema(vectors, {}))
+        vectors: dict[str, VectorSchema] = {}
+        for key, params in request.vectors.items():
+            given = msgspec.to_builtins(params)
+            del given["size"], given["distance"]
+            vectors[key] = VectorSchema(params.size, params.distance, params.datatype, given)
+        settings = ("on_disk_payload", "payload", "quantization_config", "hnsw_config", "optimizers_config")
+        asked = {key: msgspec.to_builtins(getattr(request, key)) for key in settings}
+        given = {key: value for key, value in asked.items() if value is not None}
+        self._engine.create(name, Schema(vectors, {}, given))
+        return True
+
+    async def update(self, body: bytes, name: str) -> Any:
+        request = self._decode(body, wire.UpdateCollection)
+        vectors = {key: msgspec.to_builtins(diff) for key, diff in (request.vectors or {}).items()}
+        settings = ("quantization_config", "hnsw_config", "optimizers_config")
+        asked = {key: msgspec.to_builtins(getattr(request, key)) for key in settings}
+        self._engine.collection(name).update(vectors, {key: value for key, value in asked.items() if value})
         return True
 
     async def drop(self, _body: bytes, name: str) -> Any:
@@ -104,6 +129,8 @@ class Routes:
     async def describe(self, _body: bytes, name: str) -> Any:
         collection = self._engine.collection(name)
         points = collection.count()
+        given = collection.schema.given
+        params = {key: given[key] for key in ("on_disk_payload", "payload") if key in given}
         return {
             "status": "green",
             "optimizer_status": "ok",
@@ -113,27 +140,38 @@ class Routes:
             "config": {
                 "params": {
                     "vectors": {
-                        key: {"size": vector.size, "distance": vector.distance}
+                        key: {"size": vector.size, "distance": vector.distance, **vector.given}
                         for key, vector in collection.schema.vectors.items()
-                    }
+                    },
+                    **params,
                 },
-                "hnsw_config": {"m": 0, "ef_construct": 100, "full_scan_threshold": 1_000_000},
+                "hnsw_config": {
+                    "m": 16,
+                    "ef_construct": 100,
+                    "full_scan_threshold": 10_000,
+                    **given.get("hnsw_config", {}),
+                },
                 "optimizer_config": {
                     "deleted_threshold": 0.2,
                     "vacuum_min_vector_number": 1_000,
                     "default_segment_number": 0,
                     "flush_interval_sec": 5,
+                    **given.get("optimizers_config", {}),
                 },
+                "quantization_config": given.get("quantization_config"),
             },
             "payload_schema": {
-                field: {"data_type": params.type, "points": points}
-                for field, params in collection.schema.indexes.items()
+                field: {"data_type": index.type, "params": index, "points": points}
+                for field, index in collection.schema.indexes.items()
             },
         }
 
     async def create_vector(self, body: bytes, name: str, vector: str) -> Any:
         dense = self._decode(body, wire.CreateVectorName).dense
-        await self._engine.collection(name).add_vector(vector, VectorSchema(dense.size, dense.distance))
+        given = {} if dense.datatype is None else {"datatype": dense.datatype}
+        await self._engine.collection(name).add_vector(
+            vector, VectorSchema(dense.size, dense.distance, dense.datatype, given)
+        )
         return _ACKNOWLEDGED
 
     async def drop_vector(self, _body: bytes, name: str, vector: str) -> Any:
@@ -156,6 +194,7 @@ class Routes:
         request = self._decode(body, wire.DeletePoints)
         if (request.points is None) == (request.filter is None):
             raise Refused(400, "a deletion names either points or a filter")
+        self._check_strict(name, request.filter)
         if request.points is not None:
             await collection.delete(request.points)
         elif request.filter is not None:
@@ -163,25 +202,43 @@ class Routes:
         return _ACKNOWLEDGED
 
     async def query(self, body: bytes, name: str, *_: str) -> Any:
-        return {"points": self._engine.collection(name).query(self._decode(body, wire.Query))}
+        query = self._decode(body, wire.Query)
+        self._check_strict(name, query.filter)
+        return {"points": self._engine.collection(name).query(query)}
 
     async def query_batch(self, body: bytes, name: str, *_: str) -> Any:
         collection = self._engine.collection(name)
-        return [{"points": collection.query(query)} for query in self._decode(body, wire.QueryBatch).searches]
+        batch = self._decode(body, wire.QueryBatch).searches
+        for query in batch:
+            self._check_strict(name, query.filter)
+        return [{"points": collection.query(query)} for query in batch]
 
     async def scroll(self, body: bytes, name: str, *_: str) -> Any:
-        return self._engine.collection(name).scroll(self._decode(body, wire.Scroll))
+        scroll = self._decode(body, wire.Scroll)
+        self._check_strict(name, scroll.filter)
+        return self._engine.collection(name).scroll(scroll)
 
     async def count(self, body: bytes, name: str, *_: str) -> Any:
-        return {"count": self._engine.collection(name).count(self._decode(body, wire.Count).filter)}
+        count = self._decode(body, wire.Count)
+        self._check_strict(name, count.filter)
+        return {"count": self._engine.collection(name).count(count.filter)}
 
     async def retrieve(self, body: bytes, name: str) -> Any:
         return self._engine.collection(name).retrieve(self._decode(body, wire.Retrieve))
+
+    def _check_strict(self, name: str, narrowed: wire.Filter | None) -> None:
+        if not self._strict:
+            return
+        field = wire.unindexed(narrowed, self._engine.collection(name).schema.indexes)
+        if field is not None:
+            raise Refused(400, f'Bad request: Index required but not found for "{field}". Create an index for this key')
 
     def _decode(self, body: bytes, kind: type[T]) -> T:
         try:
             return self._decoders[kind].decode(body)
         except msgspec.ValidationError as error:
+            if _OUT_OF_BOUNDS.search(str(error)):
+                raise Refused(422, f"Validation error in JSON body: [{error}]") from error
             unknown = "unknown field" in str(error)
             raise Refused(501 if unknown else 400, f"Format error in JSON body: {error}") from error
         except msgspec.DecodeError as error:
@@ -189,10 +246,16 @@ class Routes:
 
 
 class App:
-    """The ASGI application."""
+    """The ASGI application.
 
-    def __init__(self, engine: Engine) -> None:
-        self._routes = Routes(engine)
+    Args:
+        api_key: without it, or with another, requests are refused as a Qdrant server refuses them. None asks for none.
+        strict: refuse filters on fields without an index that serves them, as Qdrant Cloud does.
+    """
+
+    def __init__(self, engine: Engine, *, api_key: str | None = None, strict: bool = False) -> None:
+        self._routes = Routes(engine, strict=strict)
+        self._api_key = api_key
         self._encoder = msgspec.json.Encoder()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
@@ -200,8 +263,14 @@ class App:
             raise RuntimeError(f"the embedded engine speaks HTTP only, not {scope['type']}")
         started = asyncio.get_running_loop().time()
         status = 200
+        headers = {name.lower(): value for name, value in scope["headers"]}
+        if not self._is_allowed(scope["path"], headers):
+            await _answer(send, 401, b"text/plain; charset=utf-8", b"Must provide a valid API key")
+            return
         try:
             body = await _read(receive)
+            _check_parameters(scope.get("query_string", b""))
+            _check_content_type(body, headers)
             handler, names = self._routes.find(scope["method"], scope["path"])
             result = await handler(body, *names)
             answer: Message = {"result": result, "status": "ok"}
@@ -213,10 +282,36 @@ class App:
             log.exception("%s %s failed", scope["method"], scope["path"])
             status, answer = 500, {"status": {"error": f"Service internal error: {error}"}}
         answer["time"] = asyncio.get_running_loop().time() - started
-        content = self._encoder.encode(answer)
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        await _answer(send, status, b"application/json", self._encoder.encode(answer))
+
+    def _is_allowed(self, path: str, headers: dict[bytes, bytes]) -> bool:
+        if self._api_key is None or path in _OPEN_PATHS:
+            return True
+        return hmac.compare_digest(headers.get(b"api-key", b""), self._api_key.encode())
+
+
+async def _answer(send: Any, status: int, kind: bytes, content: bytes) -> None:
+    headers = [(b"content-type", kind), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
+def _check_parameters(query: bytes) -> None:
+    """Of `wait` and `timeout`, which are otherwise without effect: a write is applied when it is answered."""
+    for name, value in parse_qsl(query.decode(errors="replace"), keep_blank_values=True):
+        if name == "wait" and value not in {"true", "false"}:
+            raise Refused(400, f"Format error in query parameters: invalid value for wait: {value!r}")
+        if name == "timeout":
+            if not value.isascii() or not value.isdecimal():
+                raise Refused(400, f"Format error in query parameters: invalid value for timeout: {value!r}")
+            if int(value) < 1:
+                raise Refused(422, "Validation error in query parameters: [timeout: must be 1 or larger]")
+
+
+def _check_content_type(body: bytes, headers: dict[bytes, bytes]) -> None:
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if body and kind != b"application/json":
+        raise Refused(400, "Format error in JSON body: Content type error")
 
 
 async def _read(receive: Any) -> bytes:
@@ -229,7 +324,7 @@ async def _read(receive: Any) -> bytes:
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > MAX_BODY_BYTES:
-            raise Refused(413, f"a request body is at most {MAX_BODY_BYTES} bytes: send fewer points at once")
+            raise Refused(400, f"Payload error: JSON payload is larger than allowed (limit: {MAX_BODY_BYTES} bytes)")
         chunks.append(chunk)
         if not message.get("more_body"):
             return b"".join(chunks)

@@ -26,6 +26,9 @@ true nearest ten in 0.6 ms; Qdrant's default graph finds 93% in 0.5 ms and takes
 _INDEXING_THRESHOLD_KB = 16
 """`optimize` leaves smaller shards as they are; the engine's default would leave 40,000 one-byte vectors."""
 
+BYTE_ZERO = 128
+"""The middle of what the datatype `uint8` holds."""
+
 _IDS_FILE = "ids.npy"
 _SCROLL_PAGE = 10_000
 
@@ -33,6 +36,19 @@ _SCROLL_PAGE = 10_000
 class VectorSchema(msgspec.Struct, frozen=True):
     size: int
     distance: str
+    datatype: str | None = None
+    given: dict[str, Any] = {}
+    """What else its creation asked for: described as it was, without effect here."""
+
+    def same_kind(self, other: VectorSchema) -> bool:
+        return (self.size, self.distance, self.datatype) == (other.size, other.distance, other.datatype)
+
+    def stored(self, vector: list[float]) -> list[float]:
+        """The engine keeps one byte a dimension around zero; moving all vectors alike changes no distance of theirs."""
+        return [value - BYTE_ZERO for value in vector] if self.datatype == "uint8" else vector
+
+    def answered(self, vector: list[float]) -> list[float]:
+        return [round(value + BYTE_ZERO) for value in vector] if self.datatype == "uint8" else vector
 
 
 class Schema(msgspec.Struct):
@@ -40,6 +56,8 @@ class Schema(msgspec.Struct):
 
     vectors: dict[str, VectorSchema]
     indexes: dict[str, IndexParams]
+    given: dict[str, Any] = {}
+    """As `VectorSchema.given`, of the collection."""
 
 
 class Shard:
@@ -117,6 +135,11 @@ class Shard:
             if field not in present:
                 self.handle.update(edge.UpdateOperation.create_field_index(field, edge_index(params)))
                 self.unflushed += 1
+
+    def drop_index(self, field: str) -> None:
+        if field in self.handle.info().payload_schema:
+            self.handle.update(edge.UpdateOperation.delete_field_index(field))
+            self.unflushed += 1
 
     def upsert(self, ids: list[int], points: list[edge.Point]) -> None:
         self.handle.update(edge.UpdateOperation.upsert_points(points))

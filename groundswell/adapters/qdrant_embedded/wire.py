@@ -6,17 +6,28 @@ answer with points that nobody asked for.
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import qdrant_edge as edge
+from msgspec import Meta
 
 PointId: TypeAlias = int
-MAX_LIMIT = 10_000
+MAX_LIMIT = 100_000
+"""This engine's own bound on what one answer holds."""
+Limit: TypeAlias = Annotated[int, Meta(ge=1)]
+Offset: TypeAlias = Annotated[int, Meta(ge=0)]
+Size: TypeAlias = Annotated[int, Meta(ge=1, le=65_536)]
+Memory: TypeAlias = Literal["cold", "cached", "pinned"]
+Distance: TypeAlias = Literal["Cosine", "Dot", "Euclid"]
+Datatype: TypeAlias = Literal["float32", "uint8"]
+Settings: TypeAlias = dict[str, Any]
+"""Taken without effect and described as they were given."""
 
 
 class Refused(Exception):
-    """A request that cannot be served as sent: 400 where it is wrong, 404 or 409 for names, 501 where not spoken."""
+    """A request that cannot be served: 400 or 422 where it is wrong, 404 or 409 for names, 501 where not spoken."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -28,16 +39,20 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 # ------------------------------------------------------------------ collections
-class VectorParams(_Request):
-    size: int
-    distance: Literal["Cosine", "Dot"]
+class VectorParams(_Request, omit_defaults=True):
+    size: Size
+    distance: Distance
     on_disk: bool | None = None
+    memory: Memory | None = None
+    datatype: Datatype | None = None
+    hnsw_config: Settings | None = None
 
 
-class ScalarQuantization(_Request):
+class ScalarQuantization(_Request, omit_defaults=True):
     type: Literal["int8"]
     quantile: float | None = None
     always_ram: bool | None = None
+    memory: Memory | None = None
 
 
 class Quantization(_Request):
@@ -47,17 +62,35 @@ class Quantization(_Request):
 
 
 class CreateCollection(_Request):
-    """`hnsw_config` is taken for a server's sake: shards of this engine's size are looked through."""
+    """All but the vectors is taken for a server's sake: shards of this engine's size are looked through."""
 
     vectors: dict[str, VectorParams]
     on_disk_payload: bool | None = None
+    payload: Settings | None = None
     quantization_config: Quantization | None = None
-    hnsw_config: dict[str, int | bool | None] | None = None
+    hnsw_config: Settings | None = None
+    optimizers_config: Settings | None = None
 
 
-class DenseVector(_Request):
-    size: int
-    distance: Literal["Cosine", "Dot"]
+class VectorParamsDiff(_Request, omit_defaults=True):
+    on_disk: bool | None = None
+    memory: Memory | None = None
+    hnsw_config: Settings | None = None
+
+
+class UpdateCollection(_Request):
+    """Taken without effect but on what the collection's description says."""
+
+    vectors: dict[str, VectorParamsDiff] | None = None
+    quantization_config: Quantization | None = None
+    hnsw_config: Settings | None = None
+    optimizers_config: Settings | None = None
+
+
+class DenseVector(_Request, omit_defaults=True):
+    size: Size
+    distance: Distance
+    datatype: Datatype | None = None
 
 
 class CreateVectorName(_Request):
@@ -74,6 +107,7 @@ class IndexParams(_Request, omit_defaults=True):
     is_principal: bool | None = None
     is_tenant: bool | None = None
     on_disk: bool | None = None
+    memory: Memory | None = None
 
 
 class CreateIndex(_Request):
@@ -155,8 +189,8 @@ class Query(_Request):
     query: list[float] | Nearest
     using: str = ""
     filter: Filter | None = None
-    limit: int = 10
-    offset: int = 0
+    limit: Limit = 10
+    offset: Offset = 0
     score_threshold: float | None = None
     params: SearchParams | None = None
     with_payload: WithPayload = False
@@ -172,7 +206,7 @@ class QueryBatch(_Request):
 
 class Scroll(_Request):
     filter: Filter | None = None
-    limit: int = 10
+    limit: Limit = 10
     offset: PointId | None = None
     with_payload: WithPayload = True
     with_vector: WithVector = False
@@ -191,6 +225,7 @@ class Retrieve(_Request):
 
 REQUESTS: tuple[type[_Request], ...] = (
     CreateCollection,
+    UpdateCollection,
     CreateVectorName,
     CreateIndex,
     Upsert,
@@ -213,10 +248,12 @@ def edge_filter(spoken: Filter | None) -> edge.Filter | None:
 
 
 def edge_index(params: IndexParams) -> Any:
+    on_disk = params.memory == "cold" if params.memory is not None else params.on_disk
     if params.type == "integer":
-        return edge.IntegerIndexParams(lookup=params.lookup, range=params.range)
+        return edge.IntegerIndexParams(lookup=params.lookup, range=params.range, on_disk=on_disk)
+    if params.type == "keyword":
+        return edge.KeywordIndexParams(on_disk=on_disk)
     kinds = {
-        "keyword": edge.PayloadSchemaType.Keyword,
         "float": edge.PayloadSchemaType.Float,
         "bool": edge.PayloadSchemaType.Bool,
         "datetime": edge.PayloadSchemaType.Datetime,
@@ -225,12 +262,33 @@ def edge_index(params: IndexParams) -> Any:
 
 
 def edge_distance(name: str) -> edge.Distance:
-    return edge.Distance.Cosine if name == "Cosine" else edge.Distance.Dot
+    return {"Cosine": edge.Distance.Cosine, "Dot": edge.Distance.Dot, "Euclid": edge.Distance.Euclid}[name]
 
 
 def check_limit(limit: int, offset: int = 0) -> None:
-    if not 0 <= limit <= MAX_LIMIT or not 0 <= offset <= MAX_LIMIT:
-        raise Refused(400, f"limit and offset must lie between 0 and {MAX_LIMIT}, not {limit} and {offset}")
+    if limit > MAX_LIMIT or offset > MAX_LIMIT:
+        raise Refused(400, f"the embedded engine takes a limit and an offset of {MAX_LIMIT} at most")
+
+
+def unindexed(spoken: Filter | Condition | None, indexes: Mapping[str, IndexParams]) -> str | None:
+    """The first field of a filter without an index that serves it, as a server in strict mode refuses it."""
+    if spoken is None:
+        return None
+    if isinstance(spoken, Condition) and spoken.key is not None:
+        index = indexes.get(spoken.key)
+        if index is None or (index.type == "integer" and not _serves(index, spoken)):
+            return spoken.key
+        return None
+    for group in (spoken.must, spoken.should, spoken.must_not):
+        for condition in group if isinstance(group, list) else [group]:
+            if (field := unindexed(condition, indexes)) is not None:
+                return field
+    return None
+
+
+def _serves(index: IndexParams, condition: Condition) -> bool:
+    wanted = index.lookup if condition.match is not None else index.range
+    return wanted is not False
 
 
 def _conditions(spoken: list[Condition] | Condition | None) -> list[Any] | None:
