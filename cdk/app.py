@@ -16,7 +16,7 @@ from cdk_nag import AwsSolutionsChecks
 from cdk.assets import BuiltAssets, CodeAlone, CodeAssets
 from cdk.environment import ROOT
 from cdk.stacks import Inputs, build
-from deployment import connections, costs
+from deployment import capacity, connections, costs
 from deployment.knobs import CONTEXT_FILE, DeploymentError, Knobs, load, overrides_in
 from deployment.report import render_connections, render_estimate
 
@@ -26,12 +26,13 @@ CODE_ALONE = "groundswell:code-alone"
 
 
 def checked(chosen: Knobs, usage: Mapping[str, float]) -> str:
-    """Both checks, and what they found, in words. Raises DeploymentError."""
+    """All checks, and what they found, in words. Raises DeploymentError."""
     connections.check(chosen)
     known = costs.default_usage()
     if unknown := sorted(set(usage) - set(known)):
         raise DeploymentError([f"{CONTEXT_FILE}: usage has no {', '.join(unknown)}. deployment/usage.json lists all."])
     estimate = costs.check(chosen, {**known, **usage})
+    capacity.check(chosen, {**known, **usage})
     return f"{render_estimate(chosen, estimate)}\n{render_connections(chosen)}"
 
 

@@ -331,13 +331,13 @@ class _Month:
                 "Qdrant Cloud",
                 "free cluster",
                 self.at.of("qdrant_cloud_free", 1),
-                "1 GB of memory, 4 GB of disk: two to three days of posts",
+                "1 GB of memory, 4 GB of disk: three days of a million posts",
             ),
             CostLine(
                 "EC2",
                 f"{sent:.0f} GB to it, in the same region",
                 self.at.of("transfer_zone_gb", sent),
-                "vectors are sent with five decimals, half of what all would be",
+                "a vector is sent as whole numbers, a fifth of what all its decimals would be",
             ),
         ]
 

@@ -183,6 +183,10 @@ class Knobs:
         both="",
         pattern=r"https://[a-z0-9.-]+(:\d+)?|",
     )
+    qdrant_cloud_memory_gb: float = _knob(
+        "Memory of that cluster. The default is the free cluster's.", both=1.0, low=0.5, high=4_096
+    )
+    qdrant_cloud_disk_gb: float = _knob("Its disk.", both=4.0, low=1, high=65_536)
     qdrant_cpu: int = _knob("CPU of our own Qdrant.", budget=256, production=1024, choices=(256, 512, 1024, 2048, 4096))
     qdrant_memory_mb: int = _knob("Its memory.", budget=1024, production=4096, low=512, high=30_720)
 
@@ -190,7 +194,7 @@ class Knobs:
     hot_days: int = _knob(
         "Days that posts stay in Postgres and Qdrant before they move to the archive.",
         budget=3,
-        production=14,
+        production=3,
         low=1,
         high=3650,
     )
