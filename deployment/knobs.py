@@ -145,7 +145,13 @@ class Knobs:
     )
 
     # ------------------------------------------------------------------ functions
-    api_memory_mb: int = _knob("Memory of the API's functions.", budget=512, production=1024, low=128, high=10_240)
+    api_memory_mb: int = _knob(
+        "Memory of the API's functions. Lambda gives CPU in proportion: 1769 MB have one processor, which a cold start "
+        "needs to take less than a second.",
+        both=1769,
+        low=128,
+        high=10_240,
+    )
     api_concurrency: int = _knob("Requests answered at once.", budget=10, production=40, low=1, high=1000)
     api_pool: int = _knob("Database connections of one running API function.", both=2, low=1, high=20)
     sockets_concurrency: int = _knob("WebSocket events handled at once.", budget=5, production=20, low=1, high=1000)

@@ -10,6 +10,8 @@ from deployment.knobs import FARGATE_MEMORY_MB, Knobs, knobs
 
 BUSY_SHARE = 0.6
 """A smaller size will do where the busiest hours would use at most this share of it."""
+ONE_PROCESSOR_MB = 1769
+"""Memory with which AWS Lambda gives a function one whole processor; it gives less in proportion."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ def _api(chosen: Knobs, load: Load) -> Advice:
     if load.function_memory_mb is None:
         return _unknown("api")
     used = f"uses {load.function_memory_mb:.0f} of {chosen.api_memory_mb} MB at most"
-    fits = max(128, -(-int(load.function_memory_mb / 0.8) // 64) * 64)
+    # Less memory is less of a processor, and cold starts that people notice.
+    fits = max(ONE_PROCESSOR_MB, -(-int(load.function_memory_mb / 0.8) // 64) * 64)
     return _said(chosen, "api", used, {"api_memory_mb": fits} if fits < chosen.api_memory_mb else {})
 
 

@@ -78,11 +78,14 @@ class Early(NamedTuple):
     """As the environment says it, unchecked: `load` says what is wrong."""
 
     tracing: str
+    on_lambda: bool
+    """Whether the runtime of AWS Lambda runs this process."""
 
 
 def early() -> Early:
     """What decides which modules a process imports, which is before it loads its settings."""
-    return Early(tracing=read_environment().get("GROUNDSWELL_TRACING", ""))
+    environ = read_environment()
+    return Early(tracing=environ.get("GROUNDSWELL_TRACING", ""), on_lambda="AWS_LAMBDA_RUNTIME_API" in environ)
 
 
 def read_environment(folder: Path | None = None) -> dict[str, str]:

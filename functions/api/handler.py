@@ -15,8 +15,8 @@ from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 from functions.api.faults import problem_result
 from functions.api.lambda_limits import require_event, sendable
 from groundswell.errors import GroundswellError
-from groundswell.wiring.function_api import http_application
-from groundswell.wiring.function_runtime import function_log, runtime, traced
+from groundswell.wiring.function_api import http_application, warm_up
+from groundswell.wiring.function_runtime import function_log, initialise, runtime, traced
 
 TEXT_TYPES = ("application/problem+json", "application/x-ndjson")
 """What need not travel in base64."""
@@ -59,3 +59,21 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         request_id=request.get("requestId"),
     )
     return result
+
+
+def _prepare() -> None:
+    """Besides the parts: what the libraries import and compute for their first request."""
+    adapter()(_FIRST_EVENT, cast(Any, None))
+    warm_up()
+
+
+_FIRST_EVENT: dict[str, Any] = {
+    "version": "2.0",
+    "rawPath": "/healthz",
+    "rawQueryString": "",
+    "headers": {"host": "localhost"},
+    "requestContext": {"http": {"method": "GET", "path": "/healthz", "sourceIp": "127.0.0.1"}, "requestId": "init"},
+    "isBase64Encoded": False,
+}
+
+initialise(logger, _prepare)

@@ -17,8 +17,8 @@ from functions.api.faults import problem_result
 from functions.api.lambda_limits import require_event
 from groundswell.errors import GroundswellError
 from groundswell.services.remote_sockets import RemoteSockets
-from groundswell.wiring.function_api import remote_sockets
-from groundswell.wiring.function_runtime import function_log, runtime, traced
+from groundswell.wiring.function_api import remote_sockets, warm_up
+from groundswell.wiring.function_runtime import function_log, initialise, runtime, traced
 
 logger = function_log("sockets")
 metrics = Metrics(namespace="Groundswell", service="sockets")
@@ -60,3 +60,11 @@ async def _handle(sockets: RemoteSockets, event: dict[str, Any]) -> None:
     else:
         # Every action comes here, those that are not known too: the client is told which there are.
         await sockets.hear(connection_id, event.get("body") or "")
+
+
+def _prepare() -> None:
+    remote_sockets()
+    warm_up()
+
+
+initialise(logger, _prepare)

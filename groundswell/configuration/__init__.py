@@ -1,1 +1,2 @@
-"""What env.schema.json says, and all that is made from it. Pure: only `settings` reads the environment."""
+"""What env.schema.json says, and all that is made from it. Pure: only `settings` reads the environment,
+and `references` the variables that AWS defines."""

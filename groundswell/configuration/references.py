@@ -1,19 +1,40 @@
 """Secrets that are named instead of written out: the ARN of a Secrets Manager secret or of an SSM parameter.
 
 What the environment then holds may be seen by anybody who may see a function's or a task's definition.
+
+A function reads its secrets before its first answer. So they are read with one signed request each: a client of boto3
+takes half a second of CPU to make.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from typing import Any
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-_SECRET = re.compile(r"arn:aws[a-z-]*:secretsmanager:([a-z0-9-]+):\d+:secret:.+")
-_PARAMETER = re.compile(r"arn:aws[a-z-]*:ssm:([a-z0-9-]+):\d+:parameter(/.+)")
-
+_SECRET = re.compile(r"arn:(aws[a-z-]*):secretsmanager:([a-z0-9-]+):\d+:secret:.+")
+_PARAMETER = re.compile(r"arn:(aws[a-z-]*):ssm:([a-z0-9-]+):\d+:parameter(/.+)")
 
 TIMEOUT_S = 5
 """Seconds that AWS has to answer, each of two times."""
+ATTEMPTS = 2
+MAX_ANSWER_BYTES = 256 * 1024
+"""A secret has at most 64 KiB."""
+_SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
+_INSTALL = "cannot be read without the package botocore. Install groundswell[aws], or set the secret itself."
+
+
+class _Call(NamedTuple):
+    service: str
+    region: str
+    suffix: str
+    target: str
+    parameters: Mapping[str, object]
 
 
 def is_reference(text: str) -> bool:
@@ -27,31 +48,90 @@ def resolve(reference: str) -> str:
     Raises:
         ValueError: it cannot be read; a sentence that says why, without the secret.
     """
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError, ClientError
-    except ImportError as error:
-        raise ValueError(
-            f"{reference} cannot be read without the package boto3. Install groundswell[aws], or set the secret itself."
-        ) from error
-
-    make_client: Any = boto3.client  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    patience = Config(
-        connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S, retries={"mode": "standard", "max_attempts": 2}
-    )
     secret, parameter = _SECRET.fullmatch(reference), _PARAMETER.fullmatch(reference)
+    if secret is not None:
+        answer = _ask(reference, _call(secret, "secretsmanager", "GetSecretValue", {"SecretId": reference}))
+        found = answer.get("SecretString")
+    elif parameter is not None:
+        asked = {"Name": parameter[3], "WithDecryption": True}
+        answer = _ask(reference, _call(parameter, "ssm", "GetParameter", asked))
+        found = answer.get("Parameter", {}).get("Value")
+    else:
+        raise ValueError(f"{reference} names nothing that is known here. Set the ARN of a secret or of a parameter.")
+    if not isinstance(found, str):
+        raise ValueError(_unreadable(reference, "the answer holds no text"))  # noqa: TRY004 -- as its caller expects
+    return found
+
+
+def _call(arn: re.Match[str], service: str, action: str, parameters: Mapping[str, object]) -> _Call:
+    prefix = "AmazonSSM" if service == "ssm" else service
+    return _Call(service, arn[2], _SUFFIXES.get(arn[1], "amazonaws.com"), f"{prefix}.{action}", parameters)
+
+
+def _ask(reference: str, call: _Call) -> dict[str, Any]:
+    """Raises ValueError."""
+    why = ""
+    for _ in range(ATTEMPTS):
+        try:
+            request = _signed(call)
+            context = ssl.create_default_context(cafile=os.environ.get("AWS_CA_BUNDLE"))
+            # The scheme is that of the endpoint: https, or what AWS_ENDPOINT_URL says.
+            with urllib.request.urlopen(request, timeout=TIMEOUT_S, context=context) as answer:  # noqa: S310
+                return json.loads(answer.read(MAX_ANSWER_BYTES))
+        except urllib.error.HTTPError as error:
+            why = _refusal(error)
+            if error.code < 500 and "Throttling" not in why:
+                break
+        except ImportError as error:
+            raise ValueError(f"{reference} {_INSTALL}") from error
+        except (OSError, ValueError) as error:
+            why = str(error)
+    raise ValueError(_unreadable(reference, why))
+
+
+def _signed(call: _Call) -> urllib.request.Request:
+    """Raises ValueError where there is nothing to sign with."""
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+
+    named = f"AWS_ENDPOINT_URL_{'SECRETS_MANAGER' if call.service == 'secretsmanager' else 'SSM'}"
+    url = os.environ.get(named) or os.environ.get("AWS_ENDPOINT_URL")
+    url = url or f"https://{call.service}.{call.region}.{call.suffix}/"
+    body = json.dumps(call.parameters).encode()
+    headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": call.target}
+    request: Any = AWSRequest(method="POST", url=url, data=body, headers=headers)
+    SigV4Auth(_credentials(), call.service, call.region).add_auth(request)
+    return urllib.request.Request(url, data=body, headers=dict(request.headers), method="POST")  # noqa: S310
+
+
+def _credentials() -> Any:
+    """Those of the environment, which a function has; elsewhere whatever botocore finds, such as a task's role."""
+    from botocore.credentials import Credentials
+
+    key, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    if key and secret:
+        return Credentials(key, secret, os.environ.get("AWS_SESSION_TOKEN"))
+    from botocore.exceptions import BotoCoreError
+    from botocore.session import Session
+
     try:
-        if secret is not None:
-            answer = make_client("secretsmanager", region_name=secret[1], config=patience).get_secret_value(
-                SecretId=reference
-            )
-            return str(answer["SecretString"])
-        if parameter is not None:
-            client = make_client("ssm", region_name=parameter[1], config=patience)
-            return str(client.get_parameter(Name=parameter[2], WithDecryption=True)["Parameter"]["Value"])
-    except (BotoCoreError, ClientError, KeyError) as error:
-        raise ValueError(
-            f"{reference} cannot be read ({error}). Check that it exists and that this role may read it."
-        ) from error
-    raise ValueError(f"{reference} names nothing that is known here. Set the ARN of a secret or of a parameter.")
+        found: Any = Session().get_credentials()
+    except BotoCoreError as error:
+        raise ValueError(str(error)) from error
+    if found is None:
+        raise ValueError("there are no AWS credentials")
+    return found.get_frozen_credentials()
+
+
+def _refusal(error: urllib.error.HTTPError) -> str:
+    """What AWS says, which never holds the secret."""
+    try:
+        said = json.loads(error.read(MAX_ANSWER_BYTES))
+        kind = str(said.get("__type", "")).rpartition("#")[2]
+        return f"{kind or error.code}: {said.get('message') or said.get('Message') or error.reason}"
+    except (OSError, ValueError, AttributeError):
+        return f"HTTP status {error.code}"
+
+
+def _unreadable(reference: str, why: str) -> str:
+    return f"{reference} cannot be read ({why}). Check that it exists and that this role may read it."

@@ -1,4 +1,4 @@
-"""The API as Lambda functions: one set of parts for each process, made at the first event.
+"""The API as Lambda functions: one set of parts for each process, made as it starts.
 
 A function handles one event at a time and is frozen in between, so its pool is small and its connections are looked at
 before they are used.
@@ -6,6 +6,7 @@ before they are used.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 
 from starlette.types import ASGIApp
@@ -14,9 +15,10 @@ from groundswell import __version__, settings
 from groundswell.adapters.apigateway.management import ConnectionsApi
 from groundswell.adapters.postgres_connections import PostgresConnections
 from groundswell.adapters.postgres_keys import PostgresKeys
-from groundswell.adapters.postgres_pool import Pool
+from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.observability import configure_logging
 from groundswell.services.remote_sockets import RemoteSockets
@@ -25,6 +27,8 @@ from groundswell.wiring.api import application
 from groundswell.wiring.function_runtime import runtime
 from groundswell.wiring.maintenance import open_archive
 from groundswell.wiring.parts import database_pool, search_models
+
+log = logging.getLogger(__name__)
 
 
 @cache
@@ -40,6 +44,19 @@ def _api_pool() -> Pool:
     chosen, here = _api_settings(), runtime()
     size = chosen.database_pool_size
     return here.run(database_pool(here.stack, chosen, chosen.database_url.reveal(), size=size, name="api function"))
+
+
+def warm_up() -> None:
+    """Connect to the database, as the first event would have to. Without it, that event finds out and says so."""
+
+    async def connect() -> None:
+        async with connection(_api_pool()) as conn:
+            await conn.execute("SELECT 1")
+
+    try:
+        runtime().run(connect())
+    except StoreUnavailable as error:
+        log.warning("started without the database: %s", error)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What every Lambda function runs on: one event loop for each process, made at the first event."""
+"""What every Lambda function runs on: one event loop for each process, and parts that are made as it starts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.errors import GroundswellError
 from groundswell.ports.time import Clock
 from groundswell.settings import early
 
@@ -41,6 +42,19 @@ class Runtime:
 @cache
 def runtime() -> Runtime:
     return Runtime()
+
+
+def initialise(log: Logger, prepare: Callable[[], object]) -> None:
+    """Make the parts of a function while AWS Lambda starts its process, and not while the first event waits.
+
+    A failure is logged and does not end the process: each event then tries again, and is answered with what is wrong.
+    """
+    if not early().on_lambda:
+        return
+    try:
+        prepare()
+    except GroundswellError as error:
+        log.error(error.detail, code=error.code)  # noqa: TRY400 -- its message says it all
 
 
 def function_log(service: str) -> Logger:

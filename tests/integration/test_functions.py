@@ -8,8 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
+import boto3
 import psycopg
 import pytest
+from moto.server import ThreadedMotoServer
 
 from groundswell.adapters.migrations import REQUIRED_VERSION
 from groundswell.adapters.postgres_keys import PostgresKeys
@@ -253,3 +255,64 @@ def test_a_post_is_found_in_every_form_that_its_id_takes_on_the_way(database_url
             assert found["data"]["id"] == written
 
     with_api(database_url, scenario)
+
+
+def test_events_import_nothing_since_all_that_they_need_is_there_when_the_function_has_started(
+    database_url: str,
+) -> None:
+    fill(database_url)
+
+    async def run() -> None:
+        settings = {"GROUNDSWELL_DATABASE_URL": database_url}
+        async with LocalFunction("api", "tests.modules_after.handler", settings) as function:
+            for path in ("/v1/momentum", "/v1/posts", "/v1/status", "/v1/events", "/v1/gaps", "/nothing"):
+                answer = await function.invoke(http_event("GET", path))
+                assert (path, answer) == (path, {"status": 404 if path == "/nothing" else 200, "imported": []})
+
+    asyncio.run(run())
+
+
+def test_a_function_connects_to_the_database_while_it_starts(database_url: str) -> None:
+    async def scenario(function: LocalFunction) -> None:
+        assert (await function.invoke(http_event("GET", "/healthz")))["statusCode"] == 200
+        with psycopg.connect(database_url) as conn:
+            counted = conn.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'groundswell api function'"
+            ).fetchone()
+        assert counted == (1,)
+
+    with_api(database_url, scenario)
+
+
+def test_a_function_that_could_not_start_properly_works_as_soon_as_it_can(database_url: str) -> None:
+    """Its secret is not there at first: each event says so, in a process that goes on, until it is."""
+
+    async def run() -> None:
+        server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            client = boto3.client(
+                "secretsmanager",
+                "us-east-1",
+                endpoint_url=f"http://{host}:{port}",
+                aws_access_key_id="testing",
+                aws_secret_access_key="testing",
+            )
+            arn = client.create_secret(Name="late", SecretString=database_url)["ARN"]
+            client.delete_secret(SecretId=arn)
+            settings = {"GROUNDSWELL_DATABASE_URL": arn, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}
+            async with LocalFunction("api", "functions.api.handler.handler", settings) as function:
+                for _ in range(2):
+                    answer = await function.invoke(http_event("GET", "/v1/posts"))
+                    assert answer["statusCode"] == 500
+                said = [line for line in function.log if "GROUNDSWELL_DATABASE_URL" in line and "this role" in line]
+                assert len(said) == 3, "as it starts, and for each event"
+                process = function.pid
+                client.restore_secret(SecretId=arn)
+                assert (await function.invoke(http_event("GET", "/v1/posts")))["statusCode"] == 200
+                assert function.pid == process
+        finally:
+            server.stop()
+
+    asyncio.run(run())

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 
 import boto3
+import httpx
 import pytest
-from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
 from groundswell.configuration.authorities import RDS_AUTHORITIES
+from groundswell.configuration.references import resolve
 from groundswell.errors import ConfigError
 from groundswell.settings import ApiSettings, load
 
@@ -23,8 +27,13 @@ RDS = {"engine": "postgres", "host": "db.abc.us-east-1.rds.amazonaws.com", "port
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    with mock_aws():
-        yield
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    httpx.post(f"http://{host}:{port}/moto-api/reset")
+    yield
+    server.stop()
 
 
 def test_a_database_is_found_through_the_secret_that_rds_keeps() -> None:
@@ -84,7 +93,32 @@ def test_json_that_is_no_rds_secret_is_refused_without_being_quoted(text: str) -
 
 
 def test_without_the_package_that_asks_a_reference_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "boto3", None)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
+        monkeypatch.setitem(sys.modules, name, None)
     arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/gs/qdrant-key"
     with pytest.raises(ConfigError, match=r"QDRANT_API_KEY.*Install groundswell\[aws\]"):
         load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": "postgresql://u@h/d", "GROUNDSWELL_QDRANT_API_KEY": arn})
+
+
+def test_an_endpoint_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:db-AbCdEf"
+    with pytest.raises(ValueError, match=r"cannot be read \(.*refused"):
+        resolve(arn)
+
+
+def test_each_service_is_asked_at_its_own_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = boto3.client("secretsmanager", "us-east-1").create_secret(Name="s", SecretString="text")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", os.environ["AWS_ENDPOINT_URL"])
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    assert resolve(made["ARN"]) == "text"
+
+
+def test_reading_a_secret_loads_no_client_of_boto3() -> None:
+    made = boto3.client("secretsmanager", "us-east-1").create_secret(Name="s", SecretString="text")
+    program = (
+        "import sys; from groundswell.configuration.references import resolve;"
+        f"assert resolve({made['ARN']!r}) == 'text';"
+        "assert not {'boto3', 'botocore.client', 'botocore.session'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
