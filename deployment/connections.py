@@ -27,6 +27,9 @@ RELAY_POOL = 5
 LISTENERS = 1
 """Connections beside its pool that the relay keeps for LISTEN."""
 
+LEASES = 1
+"""Connections that hold the relay's right to read its source."""
+
 UNRESERVED_ACCOUNT_LIMIT = 10
 """Functions that a new account runs at once in all."""
 
@@ -48,7 +51,7 @@ class Claim:
 
 def claims(chosen: Knobs) -> list[Claim]:
     """Everything that connects to the database, and how often."""
-    found = [Claim("relay", 1, RELAY_POOL + LISTENERS, "")]
+    found = [Claim("relay", 1, RELAY_POOL + LISTENERS + LEASES, "")]
     if chosen.combined:
         found.append(Claim("api", 1, chosen.api_pool, "api_pool"))
     else:

@@ -220,6 +220,14 @@ class SourceFailed(GroundswellError):
     exit_code = EX_CONFIG
 
 
+class LeaseLost(GroundswellError):
+    """Another relay reads the source now, so that this one has to stop."""
+
+    code = "lease-lost"
+    title = "Another relay reads the source"
+    exit_code = EX_UNAVAILABLE
+
+
 def exit_code_for(error: BaseException) -> int:
     """The process exit code for an error that ends the program."""
     return error.exit_code if isinstance(error, GroundswellError) else EX_SOFTWARE

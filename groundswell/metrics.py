@@ -31,6 +31,7 @@ METRICS: tuple[Metric, ...] = (
     Metric("posts_duplicate_total", "counter", "Posts received again and not counted again."),
     Metric("reconnects_total", "counter", "Connections to the source that were lost.", "source"),
     Metric("sequence_gaps_total", "counter", "Holes in a source's sequence, each a recorded gap.", "source"),
+    Metric("source_lease", "gauge", "1 while this process holds the right to read its source, else 0."),
     Metric("spool_batches", "gauge", "Batches (and gaps) that wait on disk while the database is away."),
     Metric("spool_bytes", "gauge", "Size of the spool on disk."),
     Metric("spool_age_seconds", "gauge", "How long the oldest of them has waited."),

@@ -326,13 +326,31 @@ class Follower(Protocol):
     async def publish(self, events: Sequence[Event]) -> None: ...
 
 
-async def follow_events(reads: ReadStore, hub: Follower, stop: asyncio.Event, *, poll_s: float = 0.25) -> None:
+async def follow_events(
+    reads: ReadStore,
+    hub: Follower,
+    stop: asyncio.Event,
+    *,
+    poll_s: float = 0.25,
+    after: int | None = None,
+    to_the_end: bool = False,
+) -> None:
     """Hand the hub what any process stores, until `stop`: for an API, or a broadcaster, apart from those that write.
 
     An outage of the store delays events and loses none.
+
+    Args:
+        after: the event after which to begin; None for the newest at the time.
+        to_the_end: what was stored before `stop` is still read.
     """
-    seq: int | None = None
-    while not stop.is_set():
+    seq = after
+    if seq is not None:
+        hub.start_at(seq)
+    last = False
+    while not last:
+        last = stop.is_set()
+        if last and not (to_the_end and seq is not None):
+            return
         more = False
         try:
             page = await reads.events(seq, FOLLOW_PAGE)
@@ -347,7 +365,8 @@ async def follow_events(reads: ReadStore, hub: Follower, stop: asyncio.Event, *,
                 await hub.publish(page.events)
                 seq = page.events[-1].seq
                 more = len(page.events) == FOLLOW_PAGE
-        if not more:
+                last = last and not more
+        if not (more or last):
             with suppress(TimeoutError):
                 async with asyncio.timeout(poll_s):
                     await stop.wait()

@@ -100,7 +100,8 @@ def _signed(call: _Call) -> urllib.request.Request:
     body = json.dumps(call.parameters).encode()
     headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": call.target}
     request: Any = AWSRequest(method="POST", url=url, data=body, headers=headers)
-    SigV4Auth(_credentials(), call.service, call.region).add_auth(request)
+    signer: Any = SigV4Auth(_credentials(), call.service, call.region)
+    signer.add_auth(request)
     return urllib.request.Request(url, data=body, headers=dict(request.headers), method="POST")  # noqa: S310
 
 
@@ -114,8 +115,9 @@ def _credentials() -> Any:
     from botocore.exceptions import BotoCoreError
     from botocore.session import Session
 
+    session: Any = Session()
     try:
-        found: Any = Session().get_credentials()
+        found: Any = session.get_credentials()
     except BotoCoreError as error:
         raise ValueError(str(error)) from error
     if found is None:

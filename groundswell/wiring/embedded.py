@@ -16,6 +16,7 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
 from groundswell.metrics import Metrics
 from groundswell.observability import Progress
+from groundswell.services.lease import LeaseKeeper
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.api import application
 from groundswell.wiring.maintenance import open_archive, open_maintenance
@@ -27,9 +28,10 @@ from groundswell.wiring.parts import (
     open_spool,
     relay_parts,
     search_models,
+    source_lease,
 )
 from groundswell.wiring.serving import listen, serve
-from groundswell.wiring.together import metrics_lines, run_together, writers
+from groundswell.wiring.together import Service, keep_lease, metrics_lines, once, run_together, writers
 
 
 async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: asyncio.Event) -> None:
@@ -81,18 +83,24 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
         )
         reading = await database_pool(stack, settings, url, size=settings.database_pool_size, name="api")
+        spool = open_spool(stack, settings, source=source.name, recording=recording)
+        lease = None
+        if settings.database_url is not None:
+            # Another relay may use somebody's own database. The embedded one is ours alone.
+            lease = source_lease(stack, settings, url, source=source, spool=spool, metrics=metrics)
         parts = relay_parts(
             settings,
             source=source,
             recording=recording,
             pool=writing,
-            spool=open_spool(stack, settings, source=source.name, recording=recording),
+            spool=spool,
             models=models,
             maintenance=await open_maintenance(
                 stack, settings, url, embedded=settings.database_url is None, index=models.index, metrics=metrics
             ),
             broadcaster=hub,
             metrics=metrics,
+            lease=None if lease is None else lambda: lease.state,
         )
         reads = PostgresReads(reading)
         hub.start_at((await reads.events(None, 1)).newest)
@@ -108,6 +116,14 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             hub.run,
             models.chain.run,
             lambda stop: serve(app, listener, stop, ready=lambda: progress.ready(page)),
-            *writers(parts, ends_all=False),
+            *_leased(lease, writers(parts, ends_all=False)),
             *metrics_lines(settings, metrics),
         )
+
+
+def _leased(lease: LeaseKeeper | None, services: list[Service]) -> list[Service]:
+    """The services from the moment on at which the lease is held; at once where none is needed."""
+    if lease is None:
+        return services
+    held = asyncio.Event()
+    return [keep_lease(lease, held), *(once(held, service) for service in services)]

@@ -16,6 +16,7 @@ import msgspec
 
 from groundswell.adapters.embedding_models import EmbeddingModels
 from groundswell.adapters.migrations import require_schema
+from groundswell.adapters.postgres_lease import PostgresLease
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
@@ -35,6 +36,7 @@ from groundswell.ports.vectors import VectorIndex
 from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
+from groundswell.services.lease import LeaseKeeper
 from groundswell.services.outdated_vectors import OutdatedVectors
 from groundswell.services.reembed import Reembedder
 from groundswell.services.relay import Relay
@@ -192,6 +194,28 @@ def open_spool(
     return spool
 
 
+def source_lease(
+    stack: AsyncExitStack,
+    settings: RelaySettings | EmbeddedSettings,
+    url: str,
+    *,
+    source: Source,
+    spool: DiskSpool | None,
+    metrics: Metrics,
+) -> LeaseKeeper:
+    """The right to read the source, released as the last but the pools: when everything that writes has ended."""
+    lease = LeaseKeeper(
+        PostgresLease(url, source.name, renew=renewal(settings.database_url)),
+        SystemClock(),
+        source=source.name,
+        held_last=spool is not None and (spool.last is not None or spool.remembered() is not None),
+        can_replay=source.can_replay,
+        metrics=metrics,
+    )
+    stack.push_async_callback(lease.release)
+    return lease
+
+
 def embedding_chain(
     settings: RelaySettings | ApiSettings | EmbeddedSettings, *, fetch: bool | None = None
 ) -> EmbeddingChain:
@@ -222,6 +246,7 @@ def relay_parts(
     broadcaster: Broadcaster,
     metrics: Metrics,
     more_reports: Mapping[str, Report] = MappingProxyType({}),
+    lease: Callable[[], str] | None = None,
 ) -> RelayParts:
     """Everything that writes, over one pool."""
     # What computes is imported here: an API starts without it.
@@ -270,7 +295,7 @@ def relay_parts(
         is_live=lambda: relay.live,
     )
     reports: Mapping[str, Report] = {
-        "relay": relay.status,
+        "relay": relay.status if lease is None else lambda: _with_lease(relay.status(), lease()),
         "momentum": ticker.status,
         "embeddings": lambda: _embeddings_report(models.chain, reembedder),
         "vectors": lambda: _vectors_report(models, indexer, metrics),
@@ -287,6 +312,10 @@ def relay_parts(
         maintenance=maintenance,
         condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
     )
+
+
+def _with_lease(status: tuple[str, Mapping[str, object]], lease: str) -> tuple[str, Mapping[str, object]]:
+    return status[0], {**status[1], "lease": lease}
 
 
 def _embeddings_report(chain: EmbeddingChain, reembedder: Reembedder | None) -> tuple[str, Mapping[str, object]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from random import Random
 
 from groundswell.adapters.allocator import give_large_blocks_back
@@ -17,6 +17,7 @@ from groundswell.adapters.postgres_connections import PostgresConnections
 from groundswell.adapters.postgres_pool import Pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.services.reporting import Report
 from groundswell.settings_model import RelaySettings
@@ -29,8 +30,9 @@ from groundswell.wiring.parts import (
     open_spool,
     relay_parts,
     search_models,
+    source_lease,
 )
-from groundswell.wiring.together import Service, metrics_lines, once, run_together, until_stopped, writers
+from groundswell.wiring.together import Service, keep_lease, metrics_lines, once, run_together, until_stopped, writers
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +58,15 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         if spool is None:
             await wait_for_schema(pool, settings.database_schema_wait_s, log.info)
         metrics = Metrics()
+        lease = source_lease(stack, settings, url, source=source, spool=spool, metrics=metrics)
+        held, own = asyncio.Event(), _OwnEvents(PostgresReads(pool))
         on_the_store: list[Service] = []
         beside_it: list[Service] = []
         reports: dict[str, Report] = {}
         if settings.ws_endpoint is not None:
             remote = await _remote_clients(stack, settings, pool, metrics)
             reports["broadcast"] = remote.status
-            reads = PostgresReads(pool)
-            on_the_store.append(remote.run)
-            on_the_store.append(lambda stop: follow_events(reads, remote, stop))
+            on_the_store += own.services(remote)
         beside_it += metrics_lines(settings, metrics)
         heartbeat = settings.heartbeat_file
         if heartbeat is not None:
@@ -82,6 +84,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             broadcaster=_StoredEvents(),
             metrics=metrics,
             more_reports=reports,
+            lease=lambda: lease.state,
         )
         relay, *others = writers(parts, ends_all=True)
         migrated = asyncio.Event()
@@ -90,8 +93,49 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             await wait_for_schema(pool, settings.database_schema_wait_s, log.info, outwait_outages=True)
             migrated.set()
 
-        waiting = (once(migrated, other) for other in (*others, *on_the_store))
-        await run_together(stop, relay, models.chain.run, until_stopped(wait_for_database), *beside_it, *waiting)
+        async def read(stop: asyncio.Event) -> None:
+            try:
+                await once(held, relay)(stop)
+            finally:
+                own.drained.set()
+
+        waiting = (once(held, once(migrated, other)) for other in (*others, *on_the_store))
+        await run_together(
+            stop,
+            keep_lease(lease, held, own.begin),
+            read,
+            models.chain.run,
+            until_stopped(wait_for_database),
+            *beside_it,
+            *waiting,
+        )
+
+
+class _OwnEvents:
+    """The events that this process has to broadcast: from the lease on until the relay has drained.
+
+    Those before are the earlier relay's, which releases the lease when it has sent them all.
+    """
+
+    def __init__(self, reads: PostgresReads) -> None:
+        self._reads = reads
+        self._newest: int | None = None
+        self._followed = asyncio.Event()
+        self.drained = asyncio.Event()
+
+    async def begin(self) -> None:
+        """Note the place to begin after, before anything is stored."""
+        with suppress(StoreUnavailable):  # then nothing is stored either, and the broadcaster finds out by itself
+            self._newest = (await self._reads.events(None, 1)).newest
+
+    def services(self, remote: ApiGatewayBroadcaster) -> list[Service]:
+        async def follow(_: asyncio.Event) -> None:
+            try:
+                await follow_events(self._reads, remote, self.drained, after=self._newest, to_the_end=True)
+            finally:
+                self._followed.set()
+
+        return [follow, lambda _: remote.run(self._followed)]
 
 
 async def _remote_clients(

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from groundswell.adapters.emf import EmfLog
 from groundswell.errors import SourceFailed
 from groundswell.metrics import Metrics
+from groundswell.services.lease import LeaseKeeper
 from groundswell.services.metrics_log import log_metrics
 from groundswell.settings_model import EmbeddedSettings, RelaySettings
 from groundswell.wiring.parts import RelayParts
@@ -98,6 +99,22 @@ def once(ready: asyncio.Event, service: Service) -> Service:
             await service(stop)
 
     return run
+
+
+def keep_lease(keeper: LeaseKeeper, held: asyncio.Event, first: Callable[[], Awaitable[None]] | None = None) -> Service:
+    """A service that sets `held` once this process may read its source, and fails when it may no longer.
+
+    `first`: what is done between the two.
+    """
+
+    async def keep(stop: asyncio.Event) -> None:
+        if await keeper.acquire(stop):
+            if first is not None:
+                await first()
+            held.set()
+            await keeper.keep(stop)
+
+    return keep
 
 
 async def _told(stop: asyncio.Event) -> None:

@@ -26,6 +26,8 @@ from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 
+LAST_SENDS_S = 5.0
+"""What a broadcaster that stops gives the messages that wait."""
 WORKERS = 64
 """Messages on their way at once. At 10 ms each they carry some thousands a second."""
 REMEMBERED_BATCHES = 64
@@ -165,6 +167,8 @@ class ApiGatewayBroadcaster:
         try:
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            if stop.is_set():
+                await self._send_the_rest()
             for task in (*tasks, stopping):
                 task.cancel()
             ends = await asyncio.gather(*tasks, return_exceptions=True)
@@ -172,6 +176,13 @@ class ApiGatewayBroadcaster:
         for end in ends:
             if isinstance(end, Exception):
                 raise end
+
+    async def _send_the_rest(self) -> None:
+        """Send what was published and waits: whoever broadcasts next begins after it."""
+        self._flush()
+        ends_at = self._clock.monotonic() + LAST_SENDS_S
+        while any(client.queued for client in self._clients.values()) and self._clock.monotonic() < ends_at:
+            await self._clock.sleep(LAST_SENDS_S / 50)
 
     # -------------------------------------------------------------- who is there
     async def _follow(self, stop: asyncio.Event) -> None:
