@@ -12,6 +12,7 @@ BENCHES = (
     "pressure",
     "embeddings",
     "vectors",
+    "capacity",
     "search",
     "ingest",
     "spool",
