@@ -70,6 +70,11 @@ CONTENTS: Mapping[str, Contents] = {
     "migrate": Contents((*_JOB, "functions/migrate"), (*_DATABASE, "alembic")),
     "mover": Contents((*_JOB, "functions/mover"), (*_DATABASE, "duckdb")),
     "cleanup": Contents((*_JOB, "functions/cleanup"), (*_DATABASE, "httpx")),
+    # The command line itself, with what its permitted commands import.
+    "admin": Contents(
+        ("deployment", *_JOB, "functions/admin"),
+        (*_DATABASE, "alembic", "duckdb", "httpx", "rich", "typer", "uvloop"),
+    ),
     "costs": Contents(
         ("deployment", *_JOB, "functions/costs"), ("msgspec", "numpy", "aws-lambda-powertools[tracer]", "boto3")
     ),

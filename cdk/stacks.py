@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import CfnOutput, Environment, Stack, triggers
+from aws_cdk import CfnOutput, Environment, Fn, Stack, triggers
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
@@ -31,10 +31,17 @@ from cdk.parts.relay import API_PORT, DATA_DIR, HEARTBEAT_FILE, Cluster, Relay
 from cdk.parts.schedule import WEEKLY, Job
 from cdk.parts.site import Site
 from cdk.parts.watch import Alarms, Alerts, Dashboard, SpendBudget
+from deployment.connections import ADMIN_CONCURRENCY, ADMIN_POOL
 from deployment.knobs import Knobs, overrides_of
 
 JOB_TIMEOUT_S = 300
 FUNCTION_DATA_DIR = "/tmp"  # noqa: S108 -- the one place where a function can write
+ADMIN_TIMEOUT_S = 900
+"""As long as a function may run: a file of the archive is restored in one go."""
+ADMIN_MEMORY_MB = 1769
+"""One whole processor."""
+ADMIN_DISK_MB = 10_240
+"""As much as a function may have: a query brings the files that it reads. Paid for while one runs."""
 API_TIMEOUT_S = 29
 """An HTTP API waits thirty seconds for an answer."""
 
@@ -65,6 +72,7 @@ class DataStack(Stack):
         self.archive = Archive(self, "Archive", chosen)
         CfnOutput(self, "ArchiveBucket", value=self.archive.bucket.bucket_name)
         CfnOutput(self, "DatabaseSecret", value=self.database.reference.arn)
+        CfnOutput(self, "DatabaseInstanceName", value=self.database.instance.instance_identifier)
 
 
 class PlatformStack(Stack):
@@ -109,14 +117,19 @@ class PlatformStack(Stack):
             "Cleanup", "cleanup", "functions.cleanup.handler.handler", memory=512, concurrency=1
         )
         self.functions: dict[str, ServiceFunction] = {"migrate": migrate, "mover": self.mover, "cleanup": self.cleanup}
+        self.admin = self._function(
+            "Admin", "admin", "functions.admin.handler.handler", memory=ADMIN_MEMORY_MB,
+            concurrency=ADMIN_CONCURRENCY, pool=ADMIN_POOL, timeout_s=ADMIN_TIMEOUT_S, disk_mb=ADMIN_DISK_MB,
+        )  # fmt: skip
         # Agents, when they come, are one more function and one more job here, with `agents` as their service.
-        self.mover.grant(["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], f"{data.archive.arn}/*")
-        self.mover.grant(["s3:ListBucket"], data.archive.arn)
+        for keeper in (self.mover, self.admin):
+            keeper.grant(["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], f"{data.archive.arn}/*")
+            keeper.grant(["s3:ListBucket"], data.archive.arn)
         jobs = [
             Job(self, "MoverJob", self.mover.function, every_minutes=chosen.mover_every_minutes),
             Job(self, "CleanupJob", self.cleanup.function, every_minutes=chosen.cleanup_every_minutes),
         ]
-        services: list[Construct] = [self.relay, self.mover, self.cleanup]
+        services: list[Construct] = [self.relay, self.mover, self.cleanup, self.admin]
         traffic: list[Construct] = [*jobs]
         self.front = HttpFront(self, "Http", chosen)
         if chosen.combined:
@@ -139,6 +152,11 @@ class PlatformStack(Stack):
         )
         CfnOutput(self, "Page", value=self.site.url)
         CfnOutput(self, "SiteBucket", value=self.site.bucket.bucket_name)
+        CfnOutput(self, "AdminFunctionName", value=self.admin.function.function_name)
+        CfnOutput(self, "MigrateFunctionName", value=migrate.function.function_name)
+        CfnOutput(self, "ClusterName", value=self.cluster.cluster.cluster_name)
+        CfnOutput(self, "RelayServiceName", value=self.relay.service.service_name)
+        CfnOutput(self, "ScheduleNames", value=Fn.join(",", [job.schedule.ref for job in jobs]))
         CfnOutput(self, "HttpApi", value=f"https://{self.front.host}")
         if self.sockets_api:
             CfnOutput(self, "WebSocket", value=self.sockets_api.public_url)
@@ -186,6 +204,7 @@ class PlatformStack(Stack):
         concurrency: int,
         pool: int | None = None,
         timeout_s: int = JOB_TIMEOUT_S,
+        disk_mb: int = 512,
     ) -> ServiceFunction:
         chosen = self._inputs.knobs
         scope_id = f"{id}Function"
@@ -207,6 +226,7 @@ class PlatformStack(Stack):
             memory_mb=memory,
             timeout_s=timeout_s,
             concurrency=concurrency,
+            disk_mb=disk_mb,
         )
 
     def _shared_values(self) -> dict[str, object]:

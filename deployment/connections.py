@@ -30,6 +30,12 @@ LISTENERS = 1
 LEASES = 1
 """Connections that hold the relay's right to read its source."""
 
+ADMIN_CONCURRENCY = 2
+"""Commands of an operator that run at once: a key can be made while an index is rebuilt."""
+
+ADMIN_POOL = 4
+"""Connections of each: a constant of the commands."""
+
 UNRESERVED_ACCOUNT_LIMIT = 10
 """Functions that a new account runs at once in all."""
 
@@ -58,9 +64,10 @@ def claims(chosen: Knobs) -> list[Claim]:
         found.append(Claim("api", chosen.api_concurrency, chosen.api_pool, "api_concurrency"))
         found.append(Claim("sockets", chosen.sockets_concurrency, chosen.sockets_pool, "sockets_concurrency"))
     if not chosen.reserve_concurrency and not chosen.combined:
-        widest = max(chosen.api_pool, chosen.sockets_pool, chosen.jobs_pool)
+        widest = max(chosen.api_pool, chosen.sockets_pool, chosen.jobs_pool, ADMIN_POOL)
         return [found[0], Claim("functions", UNRESERVED_ACCOUNT_LIMIT, widest, "api_pool")]
-    return [*found, *(Claim(job, 1, chosen.jobs_pool, "jobs_pool") for job in ("mover", "cleanup", "migrate"))]
+    found += [Claim(job, 1, chosen.jobs_pool, "jobs_pool") for job in ("mover", "cleanup", "migrate")]
+    return [*found, Claim("admin", ADMIN_CONCURRENCY, ADMIN_POOL, "")]
 
 
 def limit(chosen: Knobs) -> int:

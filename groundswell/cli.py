@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from groundswell.commands import archive, bench, cost, doctor, drill, env, index, keys, services
+from groundswell.commands import archive, aws, bench, cost, doctor, drill, env, index, keys, services
 
 app = typer.Typer(
     name="groundswell",
@@ -32,6 +32,7 @@ app.command(short_help="Find what is broken, and how to mend it.")(doctor.doctor
 app.command(short_help="Break a platform on purpose, and see what holds.")(drill.drill)
 app.add_typer(bench.app, name="bench", short_help="Measure how good and how fast the platform is.")
 app.add_typer(archive.app, name="archive", short_help="Old posts as files: move, list, verify, restore, query.")
+app.add_typer(aws.app, name="aws", short_help="Operate a deployment on AWS.")
 app.add_typer(env.app, name="env", short_help="Show, check and document the configuration.")
 app.add_typer(index.app, name="index", short_help="Look at the vector index, and make it anew.")
 app.add_typer(keys.app, name="keys", short_help="Make, list and revoke API keys.")

@@ -10,6 +10,8 @@ EX_CONFIG = 78
 EX_USAGE = 64
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
+EX_TEMPFAIL = 75
+"""Exit code of a command that ended before its work did: the same command goes on from there."""
 
 
 class GroundswellError(Exception):

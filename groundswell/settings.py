@@ -23,6 +23,7 @@ from groundswell.core.sealed_keys import parse_feed_key, parse_wallet_key
 from groundswell.errors import ConfigError
 from groundswell.settings_model import (
     SETTINGS,
+    AdminSettings,
     ApiSettings,
     CleanupSettings,
     EmbeddedSettings,
@@ -34,6 +35,7 @@ from groundswell.settings_model import (
 
 __all__ = [
     "SETTINGS",
+    "AdminSettings",
     "ApiSettings",
     "CleanupSettings",
     "Early",

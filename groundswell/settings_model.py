@@ -434,6 +434,55 @@ class CostsSettings(Settings, frozen=True, kw_only=True):
     """SNS topic that the weekly report is published to. Set by the stack."""
 
 
+class AdminSettings(Settings, frozen=True, kw_only=True):
+    """What the service `admin` needs."""
+
+    service: ClassVar[str] = "admin"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    data_dir: Path
+    """Folder of the embedded database, the embedded vector index and everything else that is kept between
+    runs."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    clock_skew: str | None
+    """For drills, and refused in production: by how many seconds the process's clock is wrong; `10800/2`
+    jumps to the other side and back every 2 seconds. Empty: it is right."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. The SDK for it is loaded only then."""
+    database_url: Secret
+    """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
+    Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_pool_size: int
+    """Most database connections that one process holds."""
+    database_pool_wait_s: float
+    """Seconds that a request waits for a free database connection before it is answered with 503."""
+    database_statement_timeout_s: float
+    """Seconds after which Postgres cancels a statement."""
+    qdrant_url: str | None
+    """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
+    without semantic search and say so."""
+    qdrant_api_key: Secret | None
+    """API key of that Qdrant. Empty where it needs none."""
+    qdrant_collection: str
+    """Collection that holds the post vectors."""
+    archive: str | None
+    """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
+    everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
+    otherwise off. Every service needs the same."""
+    hot_days: int
+    """Days that posts stay in Postgres, where they can be searched and listed, before they move to the
+    archive."""
+    crash_point: str | None
+    """For drills, and refused in production: the place in the code where the process dies as if it had been
+    killed; `@3` for the third time that it comes by. Empty: nowhere."""
+
+
 class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """What `groundswell up` needs: everything."""
 
@@ -630,5 +679,6 @@ SETTINGS: tuple[type[Settings], ...] = (
     CleanupSettings,
     MigrateSettings,
     CostsSettings,
+    AdminSettings,
     EmbeddedSettings,
 )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import ssl
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -15,9 +17,12 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cdk.assets import BESIDE_THE_RUNTIME, IN_THE_RUNTIME
-from groundswell.errors import EX_CONFIG
+from groundswell.core.api_keys import KEY_PREFIX
+from groundswell.errors import EX_CONFIG, EX_USAGE
 from rehearsal import deployed, local_aws
 from rehearsal.authority import Authority
+from rehearsal.deploying import ROOT
+from rehearsal.invoke_endpoint import InvokeEndpoint
 from rehearsal.local_lambda import FunctionFailed
 from rehearsal.network import HOST
 from rehearsal.stage import Stage, make_user
@@ -273,6 +278,51 @@ async def cleanup(stage: Stage) -> str:
     return ", ".join(f"{name} {count}" for name, count in swept.items() if count)
 
 
+async def operate(stage: Stage, *words: str) -> tuple[int, str, str]:
+    """`groundswell aws run -- …` as an operator types it: exit code, standard output, standard error."""
+    async with InvokeEndpoint(stage.functions) as lambda_api:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "groundswell", "aws", "run", "--", *words,
+            cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            env={
+                "PATH": os.environ["PATH"],
+                **stage.account.environment,
+                "AWS_ENDPOINT_URL_LAMBDA": lambda_api.url,
+            },
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+
+async def operator(stage: Stage) -> str:
+    """Every command that docs/deploy.md gives an operator, and a key that is in no log."""
+
+    async def done(*words: str, seen: str) -> str:
+        code, out, err = await operate(stage, *words)
+        expect(code == 0 and seen in out, f"{' '.join(words)}: exit code {code}\n{out}\n{err}")
+        return out
+
+    key = (await done("keys", "create", "ops", seen=KEY_PREFIX)).strip()
+    await done("keys", "list", seen="ops")
+    await done("migrate", seen="up to date")
+    await done("doctor", seen="Nothing is broken")
+    await done("archive", "list", seen="jetstream")
+    verified = await done("archive", "verify", seen="are what was written")
+    await done("archive", "query", "SELECT count(*) AS n FROM posts", "--format", "csv", seen="n\n")
+    await done("index", "status", seen="posts stored")
+    refused = await operate(stage, "env", "list")
+    expect(refused[0] == EX_USAGE and "cannot run in a deployment" in refused[2], refused)
+    async with browser(stage) as session:
+        headers = {"Authorization": f"Bearer {key}"}
+        async with session.post(f"https://{stage.site}/v1/alerts/rules", json={}, headers=headers) as answer:
+            expect(answer.status == 201, f"a rule with the key: {answer.status}")
+    logs = [line for each in stage.functions.values() for line in each.log]
+    expect(logs and not any(key in line for line in logs) and key not in stage.relay.said(), "the key is in a log")
+    await done("keys", "revoke", "ops", seen="")
+    return f"a key that no log has; doctor and index are well; {verified.strip()}"
+
+
 async def weekly_report(stage: Stage) -> str:
     done = await fire(stage, "costs")
     expect(done["characters"] > 500, done)
@@ -445,6 +495,7 @@ SHORT: Sequence[tuple[str, Act]] = (
     ("a WebSocket client receives frames", live),
     ("the mover is fired by its schedule", mover),
     ("the cleanup is fired by its schedule", cleanup),
+    ("an operator's commands run beside the database", operator),
     ("a database with a foreign certificate is refused", foreign_certificate),
     ("a rotated password is picked up", rotation),
     ("the roles allow what was called", roles),

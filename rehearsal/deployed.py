@@ -68,6 +68,8 @@ class LocalAccount:
 
         self.port = port
         settings = environment(port)
+        self.environment = settings
+        """What a command of an operator needs to reach it."""
         self._session: Any = boto3.Session(
             aws_access_key_id=settings["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=settings["AWS_SECRET_ACCESS_KEY"],

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration, RemovalPolicy, aws_lambda
+from aws_cdk import Duration, RemovalPolicy, Size, aws_lambda
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -54,6 +54,7 @@ class ServiceFunction(Construct):
         memory_mb: int,
         timeout_s: int,
         concurrency: int,
+        disk_mb: int = 512,
     ) -> None:
         super().__init__(scope, id)
         self.log_group = logs.LogGroup(
@@ -85,6 +86,7 @@ class ServiceFunction(Construct):
             environment=dict(environment.variables),
             memory_size=memory_mb,
             timeout=Duration.seconds(timeout_s),
+            ephemeral_storage_size=Size.mebibytes(disk_mb),
             reserved_concurrent_executions=concurrency if chosen.reserve_concurrency else None,
             log_group=self.log_group,
             logging_format=aws_lambda.LoggingFormat.TEXT,

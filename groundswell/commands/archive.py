@@ -18,7 +18,7 @@ import typer
 from groundswell import crash_points, settings
 from groundswell.commands.console import explained, run_until_stopped
 from groundswell.commands.services import DataDirFlag, with_flags
-from groundswell.errors import ArchiveDamaged, InvalidRequest
+from groundswell.errors import EX_TEMPFAIL, ArchiveDamaged, InvalidRequest
 from groundswell.observability import configure_logging
 
 if TYPE_CHECKING:
@@ -109,16 +109,18 @@ def verify(
 ) -> None:
     """Read every file again and compare it with what was written. Exit code 70 where one is not, with its name.
 
+    Ctrl-C ends it after the file under way with exit code 75, and says where to go on.
+
     \b
     Example:
       groundswell archive verify --since 2026-07-01
     """
 
-    async def run(desk: Desk, _stop: asyncio.Event) -> None:
+    async def run(desk: Desk, stop: asyncio.Event) -> None:
         files = await desk.files(_selection(since, until, source))
         with _progress("Verifying", len(files)) as each:
-            damaged, strays = await desk.verify(files, each)
-        for name in strays:
+            damaged, next_file = await desk.verify(files, each, stop)
+        for name in await desk.strays():
             typer.echo(
                 f"Note: nobody needs {name}: a mover that was cut short left it. Delete it if you like.", err=True
             )
@@ -127,6 +129,10 @@ def verify(
             lines += [f"  {checked.file.manifest.file}: {fault}" for checked in damaged for fault in checked.faults]
             lines.append("  Put them back from a copy: a versioned bucket or a backup of the directory has one.")
             raise ArchiveDamaged("\n".join(lines))
+        if next_file is not None:
+            day = next_file.manifest.day
+            typer.echo(f"Interrupted, and nothing damaged so far. Go on with --since {day}.", err=True)
+            raise typer.Exit(EX_TEMPFAIL)
         typer.echo(f"All {len(files):,} files at {desk.where} are what was written.")
 
     _at_desk(data_dir, run)
@@ -145,21 +151,24 @@ def restore(
     """Bring the posts of a day back into Postgres, where they are listed and found again for another hot window.
 
     Counts do not change: archived posts never stopped counting. What was deleted since does not come back. Safe to
-    repeat and to interrupt.
+    repeat. Ctrl-C ends it after the file under way with exit code 75; the same command goes on from there.
 
     \b
     Example:
       groundswell archive restore 2026-07-04
     """
 
-    async def run(desk: Desk, _stop: asyncio.Event) -> None:
+    async def run(desk: Desk, stop: asyncio.Event) -> None:
         files = await desk.files(_selection(day, until or day, source))
         if not files:
             days = sorted({file.manifest.day for file in await desk.files(_selection(None, None, source))})
             there = f"It holds {days[0]} to {days[-1]}" if days else "It is empty"
             raise InvalidRequest(f"The archive at {desk.where} has nothing of {day}. {there}.", field="day")
         with _progress("Restoring", len(files)) as each:
-            restored = await desk.restore(files, each)
+            restored, done = await desk.restore(files, each, stop)
+        if done < len(files):
+            typer.echo(f"Brought {restored:,} posts of {done} of {len(files)} files back. Repeat to go on.", err=True)
+            raise typer.Exit(EX_TEMPFAIL)
         typer.echo(f"Brought {restored:,} posts back. They are found by words at once, by meaning once indexed.")
 
     _at_desk(data_dir, run)

@@ -7,8 +7,8 @@ import importlib.util
 import os
 import shutil
 import socket
-from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +16,7 @@ import typer
 
 from groundswell import settings
 from groundswell.commands.console import explained
+from groundswell.commands.findings import Finding, State, conclude, show
 from groundswell.commands.services import DataDirFlag, PortFlag, SourceName, with_flags
 from groundswell.configuration.schema import schema_path
 from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, GroundswellError, VectorIndexUnavailable
@@ -23,22 +24,14 @@ from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, Groundswe
 if TYPE_CHECKING:
     from groundswell.wiring.chores import EmbeddingReport
 
-State: TypeAlias = Literal["ok", "note", "broken"]
 Part: TypeAlias = Literal["data-directory", "postgres", "qdrant", "embeddings", "source", "port", "page"]
+Subject: TypeAlias = Literal[
+    "data-directory", "postgres", "qdrant", "embeddings", "source", "port", "page", "aws", "deployment"
+]
+S = TypeVar("S", bound=settings.Settings)
 CLOCK_LIMIT_S = 5.0
 DISK_BROKEN_BYTES = 200_000_000
 DISK_NOTE_BYTES = 2_000_000_000
-_MARKS: dict[State, tuple[str, str]] = {"ok": ("✔", "green"), "note": ("!", "yellow"), "broken": ("✖", "red")}
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check found; `remedy` says what to do about it."""
-
-    part: str
-    state: State
-    found: str
-    remedy: str = ""
-
 
 Check: TypeAlias = Callable[[settings.EmbeddedSettings], Awaitable[list[Finding]]]
 
@@ -46,7 +39,12 @@ Check: TypeAlias = Callable[[settings.EmbeddedSettings], Awaitable[list[Finding]
 @explained
 def doctor(
     part: Annotated[
-        Part | None, typer.Argument(help="Look at this part alone, and at `embeddings` in detail.", show_default=False)
+        Subject | None,
+        typer.Argument(
+            help="Look at this part alone; `embeddings` in detail. `aws`: an account before it is deployed to. "
+            "`deployment`: what was deployed, from inside its network.",
+            show_default=False,
+        ),
     ] = None,
     data_dir: DataDirFlag = None,
     port: PortFlag = None,
@@ -62,39 +60,70 @@ def doctor(
       groundswell doctor
       groundswell doctor --source jetstream    # can Bluesky be reached from here?
       groundswell doctor embeddings            # which model is used here, and why?
+      groundswell aws run -- doctor            # how is what was deployed?
     """
-    flags = {"GROUNDSWELL_DATA_DIR": data_dir, "GROUNDSWELL_API_PORT": port, "GROUNDSWELL_SOURCE": source}
+    if part == "aws":
+        _look_at_account()
+        return
+    if part == "deployment":
+        _look_inside()
+        return
+    chosen = _load(
+        settings.EmbeddedSettings,
+        {"GROUNDSWELL_DATA_DIR": data_dir, "GROUNDSWELL_API_PORT": port, "GROUNDSWELL_SOURCE": source},
+    )
+    show(Finding("Configuration", "ok", f"can work ({chosen.environment}, source {chosen.source})"))
+    checks = CHECKS.values() if part is None else [DETAILED.get(part) or CHECKS[part]]
+    if conclude(asyncio.run(_examine(chosen, checks))):
+        raise typer.Exit(EX_UNAVAILABLE)
+
+
+def _look_at_account() -> None:
+    """What a deploy will need of the account and of this machine, before the first one."""
+    from groundswell.commands.doctor_aws import examine
+
+    found: list[Finding] = []
+    for finding in examine():
+        show(finding)
+        found.append(finding)
+    if conclude(found):
+        raise typer.Exit(EX_UNAVAILABLE)
+
+
+def _look_inside() -> None:
+    """What was deployed, seen from inside its network."""
+    from groundswell.commands.doctor_deployment import examine
+
+    chosen = _load(settings.AdminSettings, {})
+
+    async def look() -> list[Finding]:
+        found: list[Finding] = []
+        async for finding in examine(chosen):
+            show(finding)
+            found.append(finding)
+        return found
+
+    if conclude(asyncio.run(look())):
+        raise typer.Exit(EX_UNAVAILABLE)
+
+
+def _load(kind: type[S], flags: Mapping[str, object | None]) -> S:
+    """The settings, shown as a finding. Ends with 78 where they cannot work."""
     try:
-        chosen = settings.load(settings.EmbeddedSettings, with_flags(flags))
+        return settings.load(kind, with_flags(flags))
     except ConfigError as error:
         for problem in error.problems:
-            _show(Finding("Configuration", "broken", problem))
+            show(Finding("Configuration", "broken", problem))
         raise typer.Exit(EX_CONFIG) from None
-    _show(Finding("Configuration", "ok", f"can work ({chosen.environment}, source {chosen.source})"))
-    checks = CHECKS.values() if part is None else [DETAILED.get(part) or CHECKS[part]]
-    broken = asyncio.run(_examine(chosen, checks))
-    if broken:
-        typer.secho(f"\nBroken: {', '.join(broken)}.", fg="red", bold=True)
-        raise typer.Exit(EX_UNAVAILABLE)
-    typer.secho("\nNothing is broken.", fg="green", bold=True)
 
 
-async def _examine(chosen: settings.EmbeddedSettings, checks: Iterable[Check]) -> list[str]:
-    broken: dict[str, None] = {}
+async def _examine(chosen: settings.EmbeddedSettings, checks: Iterable[Check]) -> list[Finding]:
+    found: list[Finding] = []
     for check in checks:
         for finding in await check(chosen):
-            _show(finding)
-            if finding.state == "broken":
-                broken[finding.part] = None
-    return list(broken)
-
-
-def _show(finding: Finding) -> None:
-    mark, color = _MARKS[finding.state]
-    typer.secho(f"{mark} {finding.part:<15}", fg=color, nl=False)
-    typer.echo(finding.found)
-    if finding.remedy:
-        typer.echo(f"  {'':<15}→ {finding.remedy}")
+            show(finding)
+            found.append(finding)
+    return found
 
 
 async def check_data_directory(chosen: settings.EmbeddedSettings) -> list[Finding]:

@@ -13,6 +13,7 @@ from groundswell import settings
 from groundswell.commands.console import explained, run_until_stopped
 from groundswell.commands.services import DataDirFlag, with_flags
 from groundswell.core.posts import MICROS_PER_SECOND
+from groundswell.errors import EX_TEMPFAIL
 
 app = typer.Typer(
     rich_markup_mode=None,
@@ -88,7 +89,7 @@ def rebuild(
 
     run_until_stopped(work)
     if interrupted:
-        raise typer.Exit(1)
+        raise typer.Exit(EX_TEMPFAIL)
 
 
 class Bar:

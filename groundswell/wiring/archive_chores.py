@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 SCHEMA_WAIT_S = 5.0
 QUERY_MAX_FETCH_BYTES = 10 * 2**30
 """Files that one query may bring to this machine. What lies here already costs nothing."""
+DISK_SHARE = 0.9
+"""Of the free disk that they may take."""
 
 Each = Callable[[ArchivedFile], None]
 """Called after each file: for progress."""
@@ -71,30 +74,45 @@ class Desk:
         )
         return await mover.move(stop, within_s=within_s, settle=True)
 
-    async def verify(self, files: Sequence[ArchivedFile], each: Each) -> tuple[list[Checked], list[str]]:
-        """Files with faults, and files that nobody knows of."""
+    async def verify(
+        self, files: Sequence[ArchivedFile], each: Each, stop: asyncio.Event
+    ) -> tuple[list[Checked], ArchivedFile | None]:
+        """Files with faults, and the first that was not looked at because `stop` came; None where all were."""
         found: list[Checked] = []
-        async for checked in verify(self._parts.archive, self._parts.files, self._folder, files):
-            if checked.faults:
-                found.append(checked)
-            each(checked.file)
-        return found, await strays(self._parts.index, self._parts.archive)
+        looked = 0
+        async with aclosing(verify(self._parts.archive, self._parts.files, self._folder, files)) as checking:
+            async for checked in checking:
+                looked += 1
+                if checked.faults:
+                    found.append(checked)
+                each(checked.file)
+                if stop.is_set():
+                    break
+        return found, files[looked] if looked < len(files) else None
 
-    async def restore(self, files: Sequence[ArchivedFile], each: Each) -> int:
-        """How many posts came back."""
-        parts, restored = self._parts, 0
+    async def strays(self) -> list[str]:
+        """Files that nobody knows of."""
+        return await strays(self._parts.index, self._parts.archive)
+
+    async def restore(self, files: Sequence[ArchivedFile], each: Each, stop: asyncio.Event) -> tuple[int, int]:
+        """How many posts came back, and of how many files: of fewer than `files` where `stop` came."""
+        parts, restored, done = self._parts, 0, 0
         for file in files:
             restored += await restore(parts.index, parts.cache, parts.files, parts.withdrawals, file)
+            done += 1
             each(file)
-        return restored
+            if stop.is_set():
+                break
+        return restored, done
 
     async def query(
         self, sql: str, files: Sequence[ArchivedFile], each: Each, *, limit: int, timeout_s: float
     ) -> Answer:
         away = [file.manifest.bytes for file in files if self._parts.archive.local(file.manifest.file) is None]
-        if sum(away) > QUERY_MAX_FETCH_BYTES:
+        room = min(QUERY_MAX_FETCH_BYTES, int(shutil.disk_usage(self._folder).free * DISK_SHARE))
+        if sum(away) > room:
             raise InvalidRequest(
-                f"That is {sum(away) / 2**30:.1f} GiB to fetch, and at most {QUERY_MAX_FETCH_BYTES / 2**30:g} GiB are. "
+                f"That is {sum(away) / 2**30:.1f} GiB to fetch, and there is room for {room / 2**30:.1f} GiB. "
                 "Name fewer days with --since and --until."
             )
         async with AsyncExitStack() as stack:

@@ -29,6 +29,7 @@ ALLOWED = {
     "functions.migrate.handler.handler": NETWORKED,
     "functions.mover.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
     "functions.cleanup.handler.handler": NETWORKED,
+    "functions.admin.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
     "functions.costs.handler.handler": OWN_LOG
     | TRACES
     | {
@@ -146,6 +147,7 @@ SERVICE_OF = {
     "functions.migrate.handler.handler": "migrate",
     "functions.mover.handler.handler": "mover",
     "functions.cleanup.handler.handler": "cleanup",
+    "functions.admin.handler.handler": "admin",
     "functions.costs.handler.handler": "costs",
 }
 
@@ -328,6 +330,7 @@ def test_functions_reserve_what_the_connection_budget_counted(deployment: Get) -
         "mover": "mover.handler",
         "cleanup": "cleanup.handler",
         "migrate": "migrate.handler",
+        "admin": "admin.handler",
     }
     assert set(handlers) | {"relay"} == set(claimed)
     for service, handler in handlers.items():
@@ -338,7 +341,7 @@ def test_functions_reserve_what_the_connection_budget_counted(deployment: Get) -
 
 
 @each_deployment
-def test_the_archive_is_known_to_all_who_use_it_and_only_the_scheduled_functions_write_it(
+def test_the_archive_is_known_to_all_who_use_it_and_only_the_mover_and_the_operator_write_it(
     deployment: Get, name: str
 ) -> None:
     found = deployment(name)
@@ -364,7 +367,27 @@ def test_the_archive_is_known_to_all_who_use_it_and_only_the_scheduled_functions
         for statement in found.statements_of(function["Role"]["Fn::GetAtt"][0])
         if actions_of(statement) & {"s3:PutObject", "s3:DeleteObject"}
     }
-    assert writers == {"functions.mover.handler.handler"}
+    assert writers == {"functions.mover.handler.handler", "functions.admin.handler.handler"}
+
+
+@each_deployment
+def test_nobody_but_an_operator_may_call_the_function_that_runs_commands(deployment: Get, name: str) -> None:
+    """Whoever may invoke it is decided by the operators' own policies: no part of the platform, and no service, may."""
+    found = deployment(name)
+    (admin,) = (
+        logical
+        for logical, f in found.of_type("AWS::Lambda::Function").items()
+        if "functions.admin" in str(f["Handler"])
+    )
+    for permission in found.of_type("AWS::Lambda::Permission").values():
+        assert admin not in json.dumps(permission)
+    for policy in found.of_type("AWS::IAM::Policy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if any(action.startswith("lambda:") for action in actions_of(statement)):
+                assert admin not in json.dumps(statement["Resource"])
+                assert statement["Resource"] != "*"
+    outputs = found.templates["Platform"]["Outputs"]
+    assert outputs["AdminFunctionName"]["Value"] == {"Ref": admin}
 
 
 def test_mover_and_cleanup_run_by_the_clock_of_their_knobs(deployment: Get) -> None:

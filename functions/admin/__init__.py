@@ -1,0 +1,1 @@
+"""The operator's commands, run beside the private database."""
