@@ -259,7 +259,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """Names that the API answers under, beside addresses, `localhost` and the names of the public URLs. `*`:
     every name, where a proxy in front already checks it."""
     trusted_proxies: tuple[str, ...]
-    """Addresses or networks of reverse proxies whose X-Forwarded-For header is believed."""
+    """Addresses or networks of reverse proxies that are believed about the client's address."""
+    proxy_header: Literal["x-forwarded-for", "forwarded"]
+    """The header in which trusted proxies say who the client is. The other one is ignored."""
     rate_limit_per_minute: int
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int
@@ -644,7 +646,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Names that the API answers under, beside addresses, `localhost` and the names of the public URLs. `*`:
     every name, where a proxy in front already checks it."""
     trusted_proxies: tuple[str, ...]
-    """Addresses or networks of reverse proxies whose X-Forwarded-For header is believed."""
+    """Addresses or networks of reverse proxies that are believed about the client's address."""
+    proxy_header: Literal["x-forwarded-for", "forwarded"]
+    """The header in which trusted proxies say who the client is. The other one is ignored."""
     rate_limit_per_minute: int
     """Requests that one client address may make a minute; 0 for no limit."""
     ws_max_connections: int

@@ -47,6 +47,7 @@ def create_app(
     cors_origins: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
+    proxy_header: str = "x-forwarded-for",
     rate_limit_per_minute: int = 600,
     sockets_per_address: int = 200,
     site_dir: Path | None = None,
@@ -60,8 +61,9 @@ def create_app(
         cors_origins: origins of other sites whose pages may call the API and open its WebSocket, or `*`.
         allowed_hosts: names that the API answers under, beside addresses, localhost and those of the public URLs; `*`
             where something in front of it already checks `Host`.
-        trusted_proxies: addresses or networks whose X-Forwarded-For is believed when requests are counted. Switch
+        trusted_proxies: addresses or networks whose `proxy_header` is believed when requests are counted. Switch
             uvicorn's own `proxy_headers` off.
+        proxy_header: what those proxies write the client's address into: `x-forwarded-for` or `forwarded`.
         rate_limit_per_minute: requests of one client address; 0 for no limit.
         sockets_per_address: WebSockets that one client address may have open.
         site_dir: folder of the built site, to be served at `/`; a page says so where it was not built.
@@ -94,7 +96,7 @@ def create_app(
         metrics=services.metrics,
         limiter=RateLimiter(rate_limit_per_minute) if rate_limit_per_minute > 0 else None,
         places=Places(sockets_per_address),
-        proxies=TrustedProxies(trusted_proxies),
+        proxies=TrustedProxies(trusted_proxies, proxy_header),
         hosts=HostRules(
             allowed_hosts=allowed_hosts, public_urls=(public_api_url, public_ws_url), cors_origins=cors_origins
         ),

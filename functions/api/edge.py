@@ -135,7 +135,7 @@ class Edge:
 
     def _client(self, scope: Scope, headers: Headers) -> str:
         peer = scope["client"][0] if scope.get("client") else None
-        return self._proxies.client_of(peer, headers.getlist("x-forwarded-for"))
+        return self._proxies.client_of(peer, headers.getlist(self._proxies.header))
 
     def _count(self, scope: Scope, headers: Headers, extra: dict[str, str]) -> GroundswellError | None:
         if self._limiter is None or scope["path"] in UNCOUNTED:

@@ -79,19 +79,23 @@ class Places:
 class TrustedProxies:
     """Whose word about the client's address is taken.
 
-    `networks` are addresses or CIDR networks of reverse proxies. Raises `ValueError` on what is neither.
+    `networks` are addresses or CIDR networks of reverse proxies, `header` the one that they write: X-Forwarded-For or
+    Forwarded (RFC 7239). The other one is whatever the client sent. Raises `ValueError` on what is no network.
     """
 
-    def __init__(self, networks: Sequence[str]) -> None:
+    def __init__(self, networks: Sequence[str], header: str = "x-forwarded-for") -> None:
+        self.header = header
         self._networks = [ipaddress.ip_network(network, strict=False) for network in networks]
 
     def client_of(self, peer: str | None, forwarded_for: Sequence[str]) -> str:
-        """Who the request is from: the nearest address in X-Forwarded-For that is not a trusted proxy itself.
+        """Return who the request is from: the nearest address in the header that is not a trusted proxy itself.
 
         `peer` is the address of the connection; `forwarded_for` the values of the headers, in their order.
         """
         client = peer or "unknown"
         hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
+        if self.header == "forwarded":
+            hops = [hop for element in hops if (hop := _for_of(element)) is not None]
         while hops and self._trusts(client):
             client = hops.pop()
         return _household(client)
@@ -102,6 +106,19 @@ class TrustedProxies:
         except ValueError:
             return False
         return any(parsed in network for network in self._networks)
+
+
+def _for_of(element: str) -> str | None:
+    """Return the address in one element of a Forwarded header, without its port; None where it has none."""
+    for pair in element.split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name.lower() != "for":
+            continue
+        node = value.strip().strip('"')
+        if node.startswith("["):
+            return node[1:].partition("]")[0]
+        return node.partition(":")[0] if node.count(":") == 1 else node
+    return None
 
 
 def _household(address: str) -> str:

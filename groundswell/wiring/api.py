@@ -132,6 +132,7 @@ def application(
         allowed_hosts=settings.allowed_hosts if allowed_hosts is None else allowed_hosts,
         sockets_per_address=settings.ws_max_connections_per_address,
         trusted_proxies=settings.trusted_proxies,
+        proxy_header=settings.proxy_header,
         rate_limit_per_minute=settings.rate_limit_per_minute,
         site_dir=_site_dir(),
     )

@@ -305,6 +305,18 @@ def test_a_client_that_asks_too_often_is_told_when_to_come_back(url: str) -> Non
     in_world(url, scenario, rate_limit_per_minute=3, trusted_proxies=["127.0.0.1"])
 
 
+def test_a_proxy_that_writes_forwarded_is_believed_by_that_header_alone(url: str) -> None:
+    """API Gateway writes Forwarded towards a task; an X-Forwarded-For beside it is the client's own."""
+
+    async def scenario(world: World) -> None:
+        made_up = [{"Forwarded": "for=203.0.113.9", "X-Forwarded-For": f"203.0.113.{n}"} for n in range(3)]
+        answers = [await world.client.get("/v1/gaps", headers=headers) for headers in made_up]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert (await world.client.get("/v1/gaps", headers={"Forwarded": "for=203.0.113.8"})).status_code == 200
+
+    in_world(url, scenario, rate_limit_per_minute=2, trusted_proxies=["127.0.0.1"], proxy_header="forwarded")
+
+
 def test_forwarded_addresses_of_strangers_are_not_believed(url: str) -> None:
     async def scenario(world: World) -> None:
         answers = [await world.client.get("/v1/gaps", headers={"X-Forwarded-For": f"203.0.113.{n}"}) for n in range(3)]

@@ -57,3 +57,23 @@ def test_a_flood_of_addresses_does_not_fill_the_memory() -> None:
 )
 def test_only_trusted_proxies_say_for_whom_they_speak(peer: str | None, forwarded: list[str], client: str) -> None:
     assert TrustedProxies(["10.0.0.0/8"]).client_of(peer, forwarded) == client
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "client"),
+    [
+        ("203.0.113.9", ["for=1.1.1.1"], "203.0.113.9"),
+        (
+            "10.0.0.1",
+            ["by=10.0.0.3;for=203.0.113.9;host=x.execute-api.us-east-1.amazonaws.com;proto=https"],
+            "203.0.113.9",
+        ),
+        ("10.0.0.1", ["for=1.1.1.1, For=203.0.113.9;proto=https"], "203.0.113.9"),
+        ("10.0.0.1", ["for=203.0.113.9", "for=10.0.0.2"], "203.0.113.9"),
+        ("10.0.0.1", ["for=203.0.113.9:4711"], "203.0.113.9"),
+        ("10.0.0.1", ['for="[2001:db8:1:2::9]:4711"'], "2001:db8:1:2::/64"),
+        ("10.0.0.1", ["proto=https"], "10.0.0.1"),
+    ],
+)
+def test_proxies_that_write_forwarded_are_read_by_its_form(peer: str, forwarded: list[str], client: str) -> None:
+    assert TrustedProxies(["10.0.0.0/8"], "forwarded").client_of(peer, forwarded) == client
