@@ -147,14 +147,17 @@ class AwsAccount:
 
     def _memory(self, log_group: str, now: Micros, days: int) -> float | None:
         """The most memory that a run reported, in MB."""
+        used: list[int] = []
         with _explained(f"logs:FilterLogEvents on {log_group}"):
-            answer = self._session.client("logs").filter_log_events(
+            # A page may be empty while others follow: it is what was looked at, not what was found.
+            pages = self._session.client("logs").get_paginator("filter_log_events")
+            for page in pages.paginate(
                 logGroupName=log_group,
                 filterPattern='"Max Memory Used"',
                 startTime=now // 1000 - days * 86_400_000,
-                limit=REPORTS_READ,
-            )
-        used = [int(found[1]) for event in answer["events"] if (found := _MEMORY.search(event["message"]))]
+                PaginationConfig={"MaxItems": REPORTS_READ},
+            ):
+                used += [int(found[1]) for event in page["events"] if (found := _MEMORY.search(event["message"]))]
         return float(max(used)) if used else None
 
 
