@@ -41,7 +41,18 @@ class SecretReference:
 
     @classmethod
     def to_parameter(cls, scope: Construct, name: str) -> SecretReference:
-        """An SSM SecureString, which somebody else makes: CloudFormation cannot."""
+        """Return the reference to an SSM SecureString, which the operator makes: CloudFormation cannot.
+
+        Raises:
+            DeploymentError: the name does not begin with a slash; its ARN would stand for another parameter.
+        """
+        if not name.startswith("/"):
+            raise DeploymentError(
+                [
+                    f"{CONTEXT_FILE}: secrets names the parameter {name!r}, and a parameter without a leading slash "
+                    f'cannot be read by its ARN. Store it as "/{name}" and name that.'
+                ]
+            )
         arn = Stack.of(scope).format_arn(service="ssm", resource="parameter", resource_name=name.lstrip("/"))
         return cls(arn, "ssm:GetParameter")
 

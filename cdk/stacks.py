@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from aws_cdk import CfnOutput, Environment, Fn, Stack, triggers
+from aws_cdk import ArnFormat, CfnOutput, Duration, Environment, Fn, Stack, triggers
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_servicediscovery as servicediscovery
 from constructs import Construct
@@ -21,6 +21,7 @@ from constructs import Construct
 from cdk.assets import CodeAssets
 from cdk.environment import SecretReference
 from cdk.nag import accept
+from cdk.parts.alerts import Alerts
 from cdk.parts.archive import Archive
 from cdk.parts.database import Database
 from cdk.parts.function import ServiceFunction
@@ -30,11 +31,15 @@ from cdk.parts.qdrant import Qdrant
 from cdk.parts.relay import API_PORT, DATA_DIR, HEARTBEAT_FILE, Cluster, Relay
 from cdk.parts.schedule import WEEKLY, Job
 from cdk.parts.site import Site
-from cdk.parts.watch import Alarms, Alerts, Dashboard, SpendBudget
+from cdk.parts.watch import Alarms, Dashboard, SpendBudget
 from deployment.connections import ADMIN_CONCURRENCY, ADMIN_POOL
 from deployment.knobs import Knobs, overrides_of
 
 JOB_TIMEOUT_S = 300
+MIGRATION_AWAITED_S = 840
+"""How long a deploy waits for the migration. The helper that waits runs for fifteen minutes at most."""
+MIGRATION_TIMEOUT_S = 780
+"""When Lambda ends a migration: a minute before the deploy gives up, so that none goes on under a rollback."""
 FUNCTION_DATA_DIR = "/tmp"  # noqa: S108 -- the one place where a function can write
 ADMIN_TIMEOUT_S = 900
 """As long as a function may run: a file of the archive is restored in one go."""
@@ -42,6 +47,9 @@ ADMIN_MEMORY_MB = 1769
 """One whole processor."""
 ADMIN_DISK_MB = 10_240
 """As much as a function may have: a query brings the files that it reads. Paid for while one runs."""
+TRUSTED_PROXIES = "GROUNDSWELL_TRUSTED_PROXIES"
+API_LOG = "ApiFunctionLog"
+"""How the logical name of the log group of the API's function begins."""
 API_TIMEOUT_S = 29
 """An HTTP API waits thirty seconds for an answer."""
 
@@ -70,6 +78,10 @@ class DataStack(Stack):
         self.network = Network(self, "Network", chosen)
         self.database = Database(self, "Database", chosen, self.network)
         self.archive = Archive(self, "Archive", chosen)
+        self.alerts = Alerts(self, "Alerts", chosen)
+        # Exported always, not just while a deployment uses them: an export in use cannot be taken away again.
+        for subnet in (*self.network.vpc.private_subnets, *self.network.vpc.public_subnets):
+            self.export_value(subnet.subnet_id)
         CfnOutput(self, "ArchiveBucket", value=self.archive.bucket.bucket_name)
         CfnOutput(self, "DatabaseSecret", value=self.database.reference.arn)
         CfnOutput(self, "DatabaseInstanceName", value=self.database.instance.instance_identifier)
@@ -98,8 +110,17 @@ class PlatformStack(Stack):
         self._values = self._shared_values()
         self.source = str(self._values["GROUNDSWELL_SOURCE"])
 
-        migrate = self._function("Migrate", "migrate", "functions.migrate.handler.handler", memory=512, concurrency=1)
-        migration = triggers.Trigger(self, "Migration", handler=migrate.function, execute_on_handler_change=True)
+        migrate = self._function(
+            "Migrate", "migrate", "functions.migrate.handler.handler", memory=512, concurrency=1,
+            timeout_s=MIGRATION_TIMEOUT_S,
+        )  # fmt: skip
+        migration = triggers.Trigger(
+            self,
+            "Migration",
+            handler=migrate.function,
+            execute_on_handler_change=True,
+            timeout=Duration.seconds(MIGRATION_AWAITED_S),
+        )
         _accept_custom_resources(self)
 
         self.relay = Relay(
@@ -125,9 +146,10 @@ class PlatformStack(Stack):
         for keeper in (self.mover, self.admin):
             keeper.grant(["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], f"{data.archive.arn}/*")
             keeper.grant(["s3:ListBucket"], data.archive.arn)
+        topic = data.alerts.topic
         jobs = [
-            Job(self, "MoverJob", self.mover.function, every_minutes=chosen.mover_every_minutes),
-            Job(self, "CleanupJob", self.cleanup.function, every_minutes=chosen.cleanup_every_minutes),
+            Job(self, "MoverJob", self.mover.function, every_minutes=chosen.mover_every_minutes, failures=topic),
+            Job(self, "CleanupJob", self.cleanup.function, every_minutes=chosen.cleanup_every_minutes, failures=topic),
         ]
         services: list[Construct] = [self.relay, self.mover, self.cleanup, self.admin]
         traffic: list[Construct] = [*jobs]
@@ -178,6 +200,15 @@ class PlatformStack(Stack):
             sender.grant(["execute-api:ManageConnections"], self.sockets_api.manage_connections_arn())
         self.functions |= {"api": api, "sockets": sockets}
         self.front.lead_to_function(api.function)
+        # Here and not in the stack that watches: what exists in one topology alone must not be exported.
+        self._data.alerts.alarm(
+            self,
+            "SocketsErrors",
+            sockets.function.metric_errors(statistic="Sum", period=Duration.minutes(5)),
+            "The function behind the WebSocket API fails again and again. Its log says why.",
+            threshold=2,
+            periods=3,
+        )
         return [api, sockets]
 
     def _socket_routes(self) -> SocketsRoutes:
@@ -255,6 +286,7 @@ class PlatformStack(Stack):
             values["GROUNDSWELL_QDRANT_URL"] = self.qdrant.url
         elif chosen.qdrant == "cloud" and chosen.qdrant_url:
             values["GROUNDSWELL_QDRANT_URL"] = chosen.qdrant_url
+        given = dict(inputs.environment)
         if chosen.combined:
             values |= {
                 "GROUNDSWELL_API_HOST": "0.0.0.0",  # noqa: S104 -- inside its group
@@ -262,7 +294,11 @@ class PlatformStack(Stack):
                 # Only the HTTP API reaches the task, and it answers under its own names alone.
                 "GROUNDSWELL_ALLOWED_HOSTS": "*",
             }
-        values |= inputs.environment
+            # API Gateway's link connects from inside the network, and names the client in Forwarded alone.
+            values["GROUNDSWELL_PROXY_HEADER"] = "forwarded"
+            others = given.get(TRUSTED_PROXIES, "")
+            given[TRUSTED_PROXIES] = ",".join(filter(None, [ec2.Vpc.DEFAULT_CIDR_RANGE, others]))
+        values |= given
         values |= {name: SecretReference.to_parameter(self, place) for name, place in inputs.secrets.items()}
         return values
 
@@ -275,32 +311,9 @@ class WatchStack(Stack):
     ) -> None:
         super().__init__(scope, id, env=env, description="Groundswell: alarms, dashboard and budget")
         chosen = inputs.knobs
-        alerts = Alerts(self, "Alerts", chosen)
+        alerts = data.alerts
         database = data.database.instance
         api = platform.front.api
-        alarms = Alarms(
-            self,
-            "Alarms",
-            chosen,
-            alerts=alerts,
-            functions={name: part.function.metric_errors() for name, part in platform.functions.items()},
-            database=database,
-            max_connections=data.database.max_connections,
-            http_5xx=api.metric_server_error(statistic="Sum"),
-            source=platform.source,
-        )
-        service = platform.relay.service
-        Dashboard(
-            self,
-            "Screen",
-            chosen,
-            alarms=alarms,
-            relay={"cpu": service.metric_cpu_utilization(), "memory": service.metric_memory_utilization()},
-            latency=api.metric_latency(statistic="p95"),
-            requests=api.metric_count(statistic="Sum"),
-            database=database,
-        )
-        SpendBudget(self, "Budget", chosen, alerts)
         costs = ServiceFunction(
             self,
             "CostsFunction",
@@ -322,13 +335,52 @@ class WatchStack(Stack):
             timeout_s=60,
             concurrency=1,
         )
+        service = platform.relay.service
+        alarms = Alarms(
+            self,
+            "Alarms",
+            chosen,
+            alerts=alerts,
+            jobs={
+                "Mover": (platform.mover.function, chosen.mover_every_minutes),
+                "Cleanup": (platform.cleanup.function, chosen.cleanup_every_minutes),
+            },
+            report=costs.function,
+            database=database,
+            max_connections=data.database.max_connections,
+            http_5xx=api.metric_server_error(statistic="Sum"),
+            service=service,
+            source=platform.source,
+        )
+        Dashboard(
+            self,
+            "Screen",
+            chosen,
+            alarms=alarms,
+            relay={"cpu": service.metric_cpu_utilization(), "memory": service.metric_memory_utilization()},
+            latency=api.metric_latency(statistic="p95"),
+            requests=api.metric_count(statistic="Sum"),
+            database=database,
+        )
+        SpendBudget(self, "Budget", chosen, alerts)
         costs.grant(["ce:GetCostAndUsage", "cloudwatch:GetMetricData"], "*")
         for stack in (data, platform):
             costs.grant(["cloudformation:DescribeStackResources"], stack.stack_id)
         if not chosen.combined:
-            costs.grant(["logs:FilterLogEvents"], platform.functions["api"].log_group.log_group_arn)
+            costs.grant(["logs:FilterLogEvents"], _named_in(platform, f"{API_LOG}*"))
         costs.grant(["sns:Publish"], alerts.topic.topic_arn)
-        Job(self, "CostsJob", costs.function, expression=WEEKLY)
+        Job(self, "CostsJob", costs.function, expression=WEEKLY, failures=alerts.topic)
+
+
+def _named_in(stack: Stack, resource: str) -> str:
+    """Return the ARN of the log groups of a stack whose names CloudFormation begins like this.
+
+    An export would stand in the way of a topology without them.
+    """
+    name = f"{stack.stack_name}-{resource}"
+    return stack.format_arn(
+        service="logs", resource="log-group", arn_format=ArnFormat.COLON_RESOURCE_NAME, resource_name=name
+    )
 
 
 def tracing(chosen: Knobs) -> str:

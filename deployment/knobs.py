@@ -80,6 +80,18 @@ class Knobs:
         both="us-east-1",
         pattern=r"[a-z]{2}(-[a-z]+)+-\d",
     )
+    zones: str = _knob(
+        "Two zones of the region, with a space between, for an account whose first two by name lack what is needed "
+        "(docs/deploy.md). Empty: the first two. Fixed from the first deploy on.",
+        both="",
+        pattern=r"[a-z]{2}(-[a-z]+)+-\d[a-z] [a-z]{2}(-[a-z]+)+-\d[a-z]|",
+    )
+    services_zone: int = _knob(
+        "Which of the two zones relay and functions run in, in the `budget` profile: the database's, so that nothing "
+        "is charged for crossing (docs/deploy.md).",
+        both=1,
+        choices=(1, 2),
+    )
     alert_email: str = _knob(
         "Who is told about alarms, the budget and the weekly cost. Empty: nobody.",
         both="",
@@ -381,6 +393,12 @@ def _contradictions(chosen: Knobs, where: str) -> list[str]:
                 f"{where}: {part}_memory_mb is {memory}, but Fargate gives {cpu} CPU units {low} to {high} MB in steps "
                 f"of 512. Set {line_for(f'{part}_memory_mb', min(max(memory - memory % 512, low), high))}."
             )
+    zones = chosen.zones.split()
+    if len(set(zones)) == 1 or any(zone[:-1] != chosen.region for zone in zones):
+        problems.append(
+            f"{where}: zones is {chosen.zones!r}. Set two different zones of {chosen.region}, for example "
+            f"{line_for('zones', f'{chosen.region}b {chosen.region}c')}."
+        )
     if chosen.database_storage_max_gb < chosen.database_storage_gb:
         problems.append(
             f"{where}: database_storage_max_gb is {chosen.database_storage_max_gb}, less than the "

@@ -89,6 +89,7 @@ RECORDED: Mapping[str, Mapping[str, Attribute]] = {
         "Ref": lambda r: f"arn:aws:ecs:{r.region}:{r.account}:service/{r.properties['Cluster']}/{r.id}",
         "Name": lambda r: r.id,
     },
+    "AWS::Lambda::EventInvokeConfig": {},
     "AWS::RDS::DBInstance": {
         "Endpoint.Address": lambda r: database_at[0] if database_at else f"{r.id}.rds.{r.region}.amazonaws.com",
         "Endpoint.Port": lambda _: str(database_at[1]) if database_at else "5432",

@@ -10,9 +10,17 @@ from constructs import Construct
 
 
 def private_bucket(
-    scope: Construct, *, removal_policy: RemovalPolicy, lifecycle_rules: Sequence[s3.LifecycleRule] = ()
+    scope: Construct,
+    *,
+    removal_policy: RemovalPolicy,
+    lifecycle_rules: Sequence[s3.LifecycleRule] = (),
+    emptied_on_removal: bool = False,
 ) -> s3.Bucket:
-    """Encrypted, closed to the public, and deaf to whoever does not use TLS."""
+    """Return a bucket that is encrypted, closed to the public, and refuses requests without TLS.
+
+    Args:
+        emptied_on_removal: delete the objects before the bucket. CloudFormation deletes no bucket that has objects.
+    """
     return s3.Bucket(
         scope,
         "Bucket",
@@ -21,5 +29,6 @@ def private_bucket(
         enforce_ssl=True,
         minimum_tls_version=1.2,
         removal_policy=removal_policy,
+        auto_delete_objects=emptied_on_removal or None,
         lifecycle_rules=list(lifecycle_rules) or None,
     )

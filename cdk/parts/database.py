@@ -34,7 +34,8 @@ class Database(Construct):
             instance_type=ec2.InstanceType(chosen.database_class),
             vpc=network.vpc,
             vpc_subnets=network.isolated,
-            availability_zone=None if chosen.database_multi_az else network.first_zone,
+            # No zone is set: one that is set later replaces the database by an empty one, so that Multi-AZ could never
+            # be switched off again. `services_zone` brings the services to where RDS put it.
             multi_az=chosen.database_multi_az,
             database_name=NAME,
             credentials=rds.Credentials.from_generated_secret(NAME),
@@ -58,6 +59,8 @@ class Database(Construct):
             removal_policy=RemovalPolicy.RETAIN if chosen.deletion_protection else RemovalPolicy.SNAPSHOT,
             delete_automated_backups=not chosen.deletion_protection,
             auto_minor_version_upgrade=True,
+            # Past the end of a version's support RDS upgrades the engine, and charges nothing for each core and hour.
+            engine_lifecycle_support=rds.EngineLifecycleSupport.OPEN_SOURCE_RDS_EXTENDED_SUPPORT_DISABLED,
             copy_tags_to_snapshot=True,
             cloudwatch_logs_exports=["postgresql"] if chosen.production else None,
         )

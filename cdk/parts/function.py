@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration, RemovalPolicy, Size, aws_lambda
+from aws_cdk import ArnFormat, Duration, RemovalPolicy, Size, Stack, aws_lambda
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_logs as logs
@@ -71,6 +71,7 @@ class ServiceFunction(Construct):
         )
         if network is not None:
             self.role.add_to_policy(iam.PolicyStatement(actions=list(NETWORK_ACTIONS), resources=["*"]))
+            self.role.add_to_policy(_not_for_the_code(self, chosen))
         environment = environment_for(service, values)
         environment.grant_secrets(self.role)
         x86 = chosen.function_platform.startswith("x86_64")
@@ -105,8 +106,29 @@ class ServiceFunction(Construct):
     def grant(self, actions: list[str], *resources: str) -> None:
         """Let the function do these things to these resources."""
         self.role.add_to_policy(iam.PolicyStatement(actions=actions, resources=list(resources)))
-        wide = tuple(resource for resource in resources if resource.endswith("/*") or "/*/" in resource)
-        accept_wildcards(self.role, "The objects of one bucket, or the clients of one API.", resources=wide)
+        wide = tuple(resource for resource in resources if "*" in resource and resource != "*")
+        accept_wildcards(
+            self.role,
+            "The objects of one bucket, the clients of one API, or one log group by its name.",
+            resources=wide,
+        )
+
+
+def _not_for_the_code(scope: Construct, chosen: Knobs) -> iam.PolicyStatement:
+    """Return a statement that leaves the rights to the network to Lambda itself, and refuses them to what it runs.
+
+    Calls of a function's own code carry the function's ARN; those that Lambda makes with its role do not. The name is a
+    prefix, because the function depends on this policy: it is what the names of the deployment's functions begin with.
+    """
+    functions = Stack.of(scope).format_arn(
+        service="lambda", resource="function", arn_format=ArnFormat.COLON_RESOURCE_NAME, resource_name=f"{chosen.name}*"
+    )
+    return iam.PolicyStatement(
+        effect=iam.Effect.DENY,
+        actions=list(NETWORK_ACTIONS),
+        resources=["*"],
+        conditions={"ArnLike": {"lambda:SourceFunctionArn": functions}},
+    )
 
 
 def retention(days: int) -> logs.RetentionDays:

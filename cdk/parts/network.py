@@ -32,7 +32,8 @@ class Network(Construct):
         self.vpc = ec2.Vpc(
             self,
             "Vpc",
-            max_azs=2,
+            max_azs=None if chosen.zones else 2,
+            availability_zones=chosen.zones.split() or None,
             nat_gateways=1,
             nat_gateway_provider=nat,
             restrict_default_security_group=False,
@@ -47,8 +48,8 @@ class Network(Construct):
                 "S3": ec2.GatewayVpcEndpointOptions(service=ec2.GatewayVpcEndpointAwsService.S3),
             },
         )
-        zones = self.vpc.availability_zones if chosen.production else self.vpc.availability_zones[:1]
-        self.first_zone = self.vpc.availability_zones[0]
+        one_zone = self.vpc.availability_zones[chosen.services_zone - 1 : chosen.services_zone]
+        zones = self.vpc.availability_zones if chosen.production else one_zone
         self.private = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, availability_zones=zones)
         self.isolated = ec2.SubnetSelection(subnet_type=ec2.SubnetType.PRIVATE_ISOLATED)
         if nat is not None:

@@ -15,10 +15,8 @@ from cdk.parts.network import Network
 from cdk.parts.relay import Cluster
 from deployment.knobs import Knobs
 
-IMAGE = "docker.io/qdrant/qdrant:v1.18.0-unprivileged"
+IMAGE = "docker.io/qdrant/qdrant:v1.19.1-unprivileged"
 PORT = 6333
-STORAGE = "/qdrant/storage"
-SNAPSHOTS = "/qdrant/snapshots"
 
 
 class Qdrant(Construct):
@@ -41,12 +39,12 @@ class Qdrant(Construct):
             "Task",
             cpu=chosen.qdrant_cpu,
             memory_limit_mib=chosen.qdrant_memory_mb,
-            ephemeral_storage_gib=21,
             runtime_platform=ecs.RuntimePlatform(
                 cpu_architecture=ecs.CpuArchitecture.ARM64, operating_system_family=ecs.OperatingSystemFamily.LINUX
             ),
         )
-        container = task.add_container(
+        # No volumes: Fargate mounts them as root's over the folders that the image made for its own user.
+        task.add_container(
             "qdrant",
             image=ecs.ContainerImage.from_registry(IMAGE),
             port_mappings=[ecs.PortMapping(container_port=PORT)],
@@ -58,9 +56,6 @@ class Qdrant(Construct):
                 ),
             ),
         )
-        for name, path in (("storage", STORAGE), ("snapshots", SNAPSHOTS)):
-            task.add_volume(name=name)
-            container.add_mount_points(ecs.MountPoint(container_path=path, source_volume=name, read_only=False))
         self.security_group = ec2.SecurityGroup(self, "Group", vpc=network.vpc, description="Groundswell Qdrant")
         self.service = ecs.FargateService(
             self,
@@ -75,6 +70,7 @@ class Qdrant(Construct):
             security_groups=[self.security_group],
             cloud_map_options=ecs.CloudMapOptions(cloud_map_namespace=namespace, name="qdrant"),
         )
+        self.service.node.add_dependency(cluster.providers)
         accept(
             self,
             {

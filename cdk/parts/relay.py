@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Aws, Duration, RemovalPolicy
 from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_ecr as ecr
 from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_iam as iam
@@ -25,6 +27,11 @@ WRITABLE: Mapping[str, str] = {"data": DATA_DIR, "tmp": "/tmp"}  # noqa: S108
 """Where the task can write: its own disk, gone with it."""
 API_PORT = 8000
 STOP_GRACE_S = 60
+OWN_REGISTRY = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>[^:@]+)"
+    r"(:(?P<tag>[^:@]+))?(@(?P<digest>sha256:[0-9a-f]{64}))?"
+)
+"""Names of images in ECR: whoever pulls one needs rights to its repository."""
 NOT_IN_THE_IMAGE = [
     ".git",
     ".venv",
@@ -47,9 +54,16 @@ class Cluster(Construct):
             self,
             "Cluster",
             vpc=network.vpc,
-            enable_fargate_capacity_providers=True,
             container_insights_v2=insights,
         )
+        self.providers = ecs.CfnClusterCapacityProviderAssociations(
+            self,
+            "Providers",
+            cluster=self.cluster.cluster_name,
+            capacity_providers=["FARGATE", "FARGATE_SPOT"],
+            default_capacity_provider_strategy=[],
+        )
+        """What services depend on, so that a removal takes the services away first."""
         if not chosen.production:
             accept(
                 self, {"AwsSolutions-ECS4": "Container Insights costs more than the task; the relay reports itself."}
@@ -75,7 +89,11 @@ class Relay(Construct):
         environment = environment_for("embedded" if chosen.combined else "relay", values)
         x86 = chosen.function_platform.startswith("x86_64")
         self.log_group = logs.LogGroup(
-            self, "Log", retention=retention(chosen.log_days), removal_policy=RemovalPolicy.DESTROY
+            self,
+            "Log",
+            retention=retention(chosen.log_days),
+            # The log says why a first deploy was rolled back; it must outlive the stack.
+            removal_policy=RemovalPolicy.RETAIN,
         )
         self.task = ecs.FargateTaskDefinition(
             self,
@@ -130,6 +148,7 @@ class Relay(Construct):
             if namespace is not None
             else None,
         )
+        self.service.node.add_dependency(cluster.providers)
         accept(
             self,
             {
@@ -138,11 +157,21 @@ class Relay(Construct):
         )
 
     def _image(self, chosen: Knobs, *, x86: bool) -> ecs.ContainerImage:
-        if chosen.relay_image:
+        own = OWN_REGISTRY.fullmatch(chosen.relay_image)
+        if chosen.relay_image and own is None:
             return ecs.ContainerImage.from_registry(chosen.relay_image)
         accept_wildcards(
             self.task.obtain_execution_role(), "A token of ECR takes no narrower resource.", resources=("*",)
         )
+        if own is not None:
+            name = str(own["name"])
+            repository = ecr.Repository.from_repository_attributes(
+                self,
+                "Repository",
+                repository_arn=f"arn:{Aws.PARTITION}:ecr:{own['region']}:{own['account']}:repository/{name}",
+                repository_name=name,
+            )
+            return ecs.ContainerImage.from_ecr_repository(repository, str(own["digest"] or own["tag"] or "latest"))
         return ecs.ContainerImage.from_asset(
             str(ROOT),
             file="relay_container/Dockerfile",

@@ -7,22 +7,41 @@ from __future__ import annotations
 
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda
+from aws_cdk import aws_lambda_destinations as destinations
 from aws_cdk import aws_scheduler as scheduler
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from cdk.parts.principals import of_this_account
+
 WEEKLY = "cron(0 7 ? * MON *)"
-RETRIES = 1
+DELIVERIES = 1
+"""How often the scheduler tries again to hand an event to Lambda."""
+ATTEMPTS = 3
+"""How often Lambda runs a function for one event until a run succeeds, within about three minutes."""
 OLDEST_EVENT_S = 600
 
 
 class Job(Construct):
-    """A function that is called on a schedule. A run that was missed is not made up for: the next one does its work."""
+    """A function that is called on a schedule. A run that was missed is not made up for: the next one does its work.
+
+    The call is asynchronous: the scheduler's own retries are about its delivery. A run that fails is repeated by
+    Lambda, and one whose last attempt fails is published to `failures`.
+    """
 
     def __init__(
-        self, scope: Construct, id: str, handler: aws_lambda.IFunction, *, every_minutes: int = 0, expression: str = ""
+        self,
+        scope: Construct,
+        id: str,
+        handler: aws_lambda.IFunction,
+        *,
+        failures: sns.ITopic,
+        every_minutes: int = 0,
+        expression: str = "",
     ) -> None:
         super().__init__(scope, id)
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("scheduler.amazonaws.com"))
+        handler.configure_async_invoke(on_failure=destinations.SnsDestination(failures), retry_attempts=ATTEMPTS - 1)
+        role = iam.Role(self, "Role", assumed_by=of_this_account("scheduler.amazonaws.com"))
         role.add_to_policy(iam.PolicyStatement(actions=["lambda:InvokeFunction"], resources=[handler.function_arn]))
         # The higher-level construct would also allow every version and alias of the function.
         self.schedule = scheduler.CfnSchedule(
@@ -34,7 +53,7 @@ class Job(Construct):
                 arn=handler.function_arn,
                 role_arn=role.role_arn,
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
-                    maximum_retry_attempts=RETRIES, maximum_event_age_in_seconds=OLDEST_EVENT_S
+                    maximum_retry_attempts=DELIVERIES, maximum_event_age_in_seconds=OLDEST_EVENT_S
                 ),
             ),
         )

@@ -18,6 +18,12 @@ HELPER = "Custom::CDKBucketDeployment8693BB64968944B69AAFB0CC9EB8756C"
 DEFAULT_QUALIFIER = "hnb659fds"
 """Of `cdk bootstrap`."""
 
+HASHED = "assets/*"
+"""Files whose names are made from their content."""
+IMMUTABLE = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
+"""How long browsers keep the page's files: as the API says where it serves them itself."""
+
 API_PATHS = ("/v1/*", "/healthz", "/readyz", "/openapi.json", "/docs*")
 """What CloudFront passes on to the API."""
 
@@ -36,7 +42,7 @@ class Site(Construct):
         version: str,
     ) -> None:
         super().__init__(scope, id)
-        self.bucket = private_bucket(self, removal_policy=RemovalPolicy.DESTROY)
+        self.bucket = private_bucket(self, removal_policy=RemovalPolicy.DESTROY, emptied_on_removal=True)
         api = cloudfront.BehaviorOptions(
             origin=origins.HttpOrigin(api_host, protocol_policy=cloudfront.OriginProtocolPolicy.HTTPS_ONLY),
             viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
@@ -51,7 +57,6 @@ class Site(Construct):
             default_root_object="index.html",
             price_class=cloudfront.PriceClass.PRICE_CLASS_100,
             http_version=cloudfront.HttpVersion.HTTP2_AND_3,
-            minimum_protocol_version=cloudfront.SecurityPolicyProtocol.TLS_V1_2_2021,
             default_behavior=cloudfront.BehaviorOptions(
                 origin=origins.S3BucketOrigin.with_origin_access_control(self.bucket),
                 viewer_protocol_policy=cloudfront.ViewerProtocolPolicy.REDIRECT_TO_HTTPS,
@@ -61,20 +66,35 @@ class Site(Construct):
         )
         self.url = f"https://{self.distribution.domain_name}"
         config: Mapping[str, str] = {"apiUrl": "", "wsUrl": ws_url, "version": version}
+        log_group = logs.LogGroup(
+            self, "DeployLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
+        )
+        page = [s3_deployment.Source.asset(folder) for folder in built]
+        hashed = s3_deployment.BucketDeployment(
+            self,
+            "HashedFiles",
+            sources=page,
+            destination_bucket=self.bucket,
+            exclude=["*"],
+            include=[HASHED],
+            # A browser that holds an older index.html still finds the files that it names.
+            prune=False,
+            cache_control=[s3_deployment.CacheControl.from_string(IMMUTABLE)],
+            log_group=log_group,
+        )
         self.deployment = s3_deployment.BucketDeployment(
             self,
             "Files",
-            sources=[
-                *(s3_deployment.Source.asset(folder) for folder in built),
-                s3_deployment.Source.json_data("config.json", dict(config)),
-            ],
+            sources=[*page, s3_deployment.Source.json_data("config.json", dict(config))],
             destination_bucket=self.bucket,
+            exclude=[HASHED],
+            cache_control=[s3_deployment.CacheControl.from_string(REVALIDATE)],
             distribution=self.distribution,
             distribution_paths=["/index.html", "/", "/config.json"],
-            log_group=logs.LogGroup(
-                self, "DeployLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
-            ),
+            log_group=log_group,
         )
+        # The files that a new index.html names are there before it is.
+        self.deployment.node.add_dependency(hashed)
         self._accept_helper()
         accept(
             self,

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
-from aws_cdk import Duration
+from aws_cdk import Duration, aws_lambda
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
-from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_rds as rds
-from aws_cdk import aws_sns as sns
-from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
+from cdk.parts.alerts import Alerts
+from cdk.parts.schedule import ATTEMPTS
 from deployment.connections import SHARE
 from deployment.knobs import Knobs
 
@@ -27,28 +27,12 @@ BILLING_REGION = "us-east-1"
 """The one region that knows the estimated charges."""
 STORAGE_LEFT_SHARE = 0.1
 FIVE_MINUTES = Duration.minutes(5)
-
-
-class Alerts(Construct):
-    """The topic that everything is told to."""
-
-    def __init__(self, scope: Construct, id: str, chosen: Knobs) -> None:
-        super().__init__(scope, id)
-        self.topic = sns.Topic(self, "Topic", display_name="Groundswell", enforce_ssl=True)
-        for service in ("cloudwatch", "budgets"):
-            self.topic.add_to_resource_policy(
-                iam.PolicyStatement(
-                    actions=["sns:Publish"],
-                    principals=[iam.ServicePrincipal(f"{service}.amazonaws.com")],
-                    resources=[self.topic.topic_arn],
-                )
-            )
-        if chosen.alert_email:
-            self.topic.add_subscription(subscriptions.EmailSubscription(chosen.alert_email))
+LONGEST_WATCH_H = 24
+"""How far an alarm looks back at most."""
 
 
 class Alarms(Construct):
-    """Ten metrics at most are watched: as many as are free."""
+    """Ten metrics at most are watched, with the one of the platform's stack: as many as are free."""
 
     def __init__(
         self,
@@ -57,14 +41,21 @@ class Alarms(Construct):
         chosen: Knobs,
         *,
         alerts: Alerts,
-        functions: Mapping[str, cloudwatch.IMetric],
+        jobs: Mapping[str, tuple[aws_lambda.IFunction, int]],
+        report: aws_lambda.IFunction,
+        service: ecs.FargateService,
         database: rds.IDatabaseInstance,
         max_connections: int,
         http_5xx: cloudwatch.IMetric,
         source: str,
     ) -> None:
+        """Make them.
+
+        Args:
+            jobs: the functions that run again and again, each with the minutes from one run to the next.
+            report: the function that runs once a week.
+        """
         super().__init__(scope, id)
-        self._action = actions.SnsAction(alerts.topic)
         self.frames = cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=FRAMES,
@@ -72,27 +63,61 @@ class Alarms(Construct):
             statistic="Sum",
             period=Duration.minutes(1),
         )
-        self._alarm(
+        alerts.alarm(
+            self,
             "NoFrames",
             self.frames,
-            "No frame has come from the source for five minutes. Look at the relay's log, then at the NAT instance.",
+            "No frame has come from the source for five minutes. Look at the relay's log, then at the way out.",
             threshold=0,
             periods=5,
             comparison=cloudwatch.ComparisonOperator.LESS_THAN_OR_EQUAL_TO_THRESHOLD,
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
-        self.errors = cloudwatch.MathExpression(
-            expression=" + ".join(f"FILL({name}, 0)" for name in functions),
-            using_metrics=dict(functions),
-            label="errors of functions",
-            period=FIVE_MINUTES,
+        alerts.alarm(
+            self,
+            "NoRelay",
+            # Each running task reports its CPU once a minute, so that the number of samples is that of the tasks.
+            service.metric_cpu_utilization(statistic="SampleCount", period=Duration.minutes(1)),
+            "The relay's task has not run for five minutes. The events of its ECS service say why; on Spot there may "
+            "be no spare capacity: set relay_spot to false and deploy.",
+            threshold=1,
+            periods=5,
+            comparison=cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
+            missing=cloudwatch.TreatMissingData.BREACHING,
         )
-        self._alarm(
-            "Errors", self.errors, "A function fails again and again. Its log says why.", threshold=2, periods=3
+        self.errors: list[cloudwatch.IMetric] = []
+        for name, (function, minutes) in jobs.items():
+            hours = math.ceil(minutes / 60)
+            errors = function.metric_errors(statistic="Sum", period=Duration.hours(hours))
+            self.errors.append(errors)
+            alerts.alarm(
+                self,
+                f"{name}Errors",
+                errors,
+                f"The {name.lower()} function failed or did not run in each of the last periods. Its log says why.",
+                threshold=1,
+                periods=2 if hours * 2 <= LONGEST_WATCH_H else 1,
+                comparison=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+                # A run reports its errors, also when there are none. No report is no run.
+                missing=cloudwatch.TreatMissingData.BREACHING,
+            )
+        reported = report.metric_errors(statistic="Sum", period=Duration.hours(1))
+        self.errors.append(reported)
+        alerts.alarm(
+            self,
+            "CostsErrors",
+            reported,
+            "The weekly report of costs could not be made. Its log says why: Cost Explorer may not be switched on.",
+            threshold=ATTEMPTS,
+            periods=1,
+            comparison=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
         )
-        self._alarm("Http5xx", http_5xx, "The API answers with server errors.", threshold=10, periods=2)
+        alerts.alarm(
+            self, "Http5xx", http_5xx, "The API answers with server errors. Its log says why.", threshold=10, periods=2
+        )
         self.connections = database.metric_database_connections(statistic="Maximum", period=FIVE_MINUTES)
-        self._alarm(
+        alerts.alarm(
+            self,
             "Connections",
             self.connections,
             f"More than {SHARE:.0%} of the {max_connections} connections that Postgres takes are open.",
@@ -100,7 +125,8 @@ class Alarms(Construct):
             periods=2,
         )
         self.storage = database.metric_free_storage_space(statistic="Minimum", period=FIVE_MINUTES)
-        self._alarm(
+        alerts.alarm(
+            self,
             "Storage",
             self.storage,
             "The database's disk is nearly full. Look at whether the mover runs, or raise database_storage_max_gb.",
@@ -116,37 +142,14 @@ class Alarms(Construct):
                 statistic="Maximum",
                 period=Duration.hours(6),
             )
-            self._alarm(
+            alerts.alarm(
+                self,
                 "Spend",
                 spend,
                 "The account has spent this month's budget.",
                 threshold=chosen.monthly_budget_usd,
                 periods=1,
             )
-
-    def _alarm(
-        self,
-        id: str,
-        metric: cloudwatch.IMetric,
-        about: str,
-        *,
-        threshold: float,
-        periods: int,
-        comparison: cloudwatch.ComparisonOperator = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD,
-        missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
-    ) -> None:
-        alarm = cloudwatch.Alarm(
-            self,
-            id,
-            metric=metric,
-            alarm_description=about,
-            threshold=threshold,
-            evaluation_periods=periods,
-            comparison_operator=comparison,
-            treat_missing_data=missing,
-        )
-        alarm.add_alarm_action(self._action)
-        alarm.add_ok_action(self._action)
 
 
 class Dashboard(Construct):
@@ -178,7 +181,7 @@ class Dashboard(Construct):
                 ],
                 [
                     graph(title="Requests", left=[requests], right=[latency], width=12),
-                    graph(title="Errors of functions", left=[alarms.errors], width=12),
+                    graph(title="Errors of jobs", left=alarms.errors, width=12),
                 ],
                 [
                     graph(title="Database connections", left=[alarms.connections], width=8),

@@ -15,21 +15,15 @@ from aws_cdk import App
 
 from cdk.app import synthesise
 from cdk.assets import StubAssets
+from deployment.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOYMENTS: Mapping[str, Mapping[str, object]] = {
+MORE: Mapping[str, Mapping[str, object]] = {
     "budget": {"alert_email": "ops@example.com", "qdrant_url": "https://x.aws.cloud.qdrant.io:6333"},
-    # As cdk.json is: the relay's image is built by the deploy.
-    "image": {"relay_image": ""},
-    "production": {"profile": "production"},
-    "combined": {"topology": "combined"},
-    "own-qdrant": {
-        "qdrant": "fargate",
-        "relay_spot": True,
-        "monthly_budget_usd": 50,
-        "traces": "off",
-        "secrets": {"GROUNDSWELL_QDRANT_API_KEY": "/groundswell/qdrant-key"},
-    },
+    "own-qdrant": {"traces": "off", "secrets": {"GROUNDSWELL_QDRANT_API_KEY": "/groundswell/qdrant-key"}},
+}
+DEPLOYMENTS: Mapping[str, Mapping[str, object]] = {
+    name: {**overrides, **MORE.get(name, {})} for name, overrides in VARIANTS.items()
 }
 
 
@@ -39,6 +33,7 @@ class Deployment:
     def __init__(self, folder: Path, report: str, complaint: str) -> None:
         self.report = report
         self.complaint = complaint
+        self.folder = folder
         self.templates: dict[str, dict[str, Any]] = {
             path.name.partition(".")[0].removeprefix("Groundswell"): json.loads(path.read_text("utf-8"))
             for path in folder.glob("*.template.json")
@@ -74,6 +69,15 @@ class Deployment:
 
 
 Get = Callable[[str], Deployment]
+SYNTHESIS_S = 900
+"""Seconds that a test may take. Whoever asks for a deployment first waits for it, and a call of the CDK that is broken
+off leaves its process unusable for all tests after it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "deployment" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SYNTHESIS_S))
 
 
 def context_of(overrides: Mapping[str, object]) -> dict[str, object]:

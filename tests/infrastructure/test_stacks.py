@@ -11,7 +11,7 @@ import pytest
 from cdk.environment import schema
 from cdk.parts.function import NETWORK_ACTIONS
 from cdk.parts.gateway import ACTIONS
-from deployment import connections, costs
+from deployment import connections
 from deployment.knobs import load, overrides_in
 from groundswell.core import subscriptions
 from groundswell.wiring.parts import RELAY_POOL_SIZE
@@ -27,8 +27,9 @@ ALLOWED = {
     "functions.api.handler.handler": NETWORKED | {"s3:GetObject"},
     "functions.api.sockets.handler": NETWORKED | {"execute-api:ManageConnections"},
     "functions.migrate.handler.handler": NETWORKED,
-    "functions.mover.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
-    "functions.cleanup.handler.handler": NETWORKED,
+    "functions.mover.handler.handler": NETWORKED
+    | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket", "sns:Publish"},
+    "functions.cleanup.handler.handler": NETWORKED | {"sns:Publish"},
     "functions.admin.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
     "functions.costs.handler.handler": OWN_LOG
     | TRACES
@@ -180,6 +181,9 @@ def test_the_combined_task_has_the_variables_of_every_service_that_it_is(deploym
     given = {variable["Name"]: variable["Value"] for variable in container["Environment"]}
     assert given["GROUNDSWELL_API_HOST"] == "0.0.0.0"
     assert given["GROUNDSWELL_ENVIRONMENT"] == "staging"
+    vpc = deployment("combined").one("AWS::EC2::VPC")
+    assert given["GROUNDSWELL_TRUSTED_PROXIES"] == vpc["CidrBlock"], "what the HTTP API's link connects from"
+    assert given["GROUNDSWELL_PROXY_HEADER"] == "forwarded"
     assert "GROUNDSWELL_DATABASE_URL" in given
 
 
@@ -187,8 +191,8 @@ def test_the_page_finds_the_api_beside_it_and_the_socket_by_its_address(deployme
     distribution = deployment("budget").one("AWS::CloudFront::Distribution")["DistributionConfig"]
     paths = {behaviour["PathPattern"] for behaviour in distribution["CacheBehaviors"]}
     assert {"/v1/*", "/healthz", "/readyz", "/openapi.json"} <= paths
-    markers = deployment("budget").one("Custom::CDKBucketDeployment")["SourceMarkers"]
-    assert any("execute-api" in json.dumps(marker) or marker for marker in markers)
+    copied = deployment("budget").of_type("Custom::CDKBucketDeployment").values()
+    assert any("execute-api" in json.dumps(each.get("SourceMarkers", [])) for each in copied)
 
 
 @pytest.mark.parametrize(
@@ -279,9 +283,8 @@ def test_a_broken_relay_is_rolled_back_and_two_never_run_at_once(deployment: Get
     assert service["DeploymentConfiguration"]["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert service["DeploymentConfiguration"]["MaximumPercent"] == 100
     assert service["CapacityProviderStrategy"][0]["CapacityProvider"] == "FARGATE"
-    services = deployment("own-qdrant").of_type("AWS::ECS::Service").values()
-    spot = [s for s in services if "CapacityProviderStrategy" in s]
-    assert [s["CapacityProviderStrategy"][0]["CapacityProvider"] for s in spot] == ["FARGATE_SPOT"]
+    spot = deployment("spot").one("AWS::ECS::Service")
+    assert [each["CapacityProvider"] for each in spot["CapacityProviderStrategy"]] == ["FARGATE_SPOT"]
 
 
 def test_the_relay_cannot_write_to_its_own_image(deployment: Get) -> None:
@@ -401,52 +404,10 @@ def test_mover_and_cleanup_run_by_the_clock_of_their_knobs(deployment: Get) -> N
 
 # ------------------------------------------------------------------ who notices
 @each_deployment
-def test_no_more_metrics_are_watched_than_the_estimate_says(deployment: Get, name: str) -> None:
-    watched = 0
-    for alarm in deployment(name).of_type("AWS::CloudWatch::Alarm").values():
-        watched += sum("MetricStat" in query for query in alarm.get("Metrics", [])) or 1
-        assert alarm["AlarmActions"], "an alarm that tells nobody"
-    assert watched <= costs.ALARMS
-
-
-def test_an_alarm_goes_off_when_no_frame_comes_for_five_minutes(deployment: Get) -> None:
-    alarms = deployment("budget").of_type("AWS::CloudWatch::Alarm").values()
-    (silence,) = (alarm for alarm in alarms if alarm.get("Namespace") == "Groundswell")
-    assert silence["EvaluationPeriods"] * silence["Period"] == 300
-    assert silence["TreatMissingData"] == "breaching"
-
-
-@each_deployment
-def test_errors_storage_and_spend_are_watched_in_every_deployment(deployment: Get, name: str) -> None:
-    found = deployment(name)
-    alarms = list(found.of_type("AWS::CloudWatch::Alarm").values())
-    (errors,) = (alarm for alarm in alarms if any("Expression" in query for query in alarm.get("Metrics", [])))
-    watched = [query["MetricStat"]["Metric"] for query in errors["Metrics"] if "MetricStat" in query]
-    assert {metric["MetricName"] for metric in watched} == {"Errors"}
-    platform = found.templates["Platform"]["Resources"].values()
-    ours = [r for r in platform if str(r.get("Properties", {}).get("Handler", "")).startswith("functions.")]
-    assert len(watched) == len(ours), "a function whose errors nobody notices"
-    by_metric = {alarm["MetricName"]: alarm for alarm in alarms if "MetricName" in alarm}
-    chosen = load(overrides_in(DEPLOYMENTS[name]))
-    assert by_metric["5xx"]["ComparisonOperator"] == "GreaterThanThreshold"
-    assert by_metric["EstimatedCharges"]["Threshold"] == chosen.monthly_budget_usd
-    assert by_metric["FreeStorageSpace"]["ComparisonOperator"] == "LessThanThreshold"
-    assert by_metric["FreeStorageSpace"]["Threshold"] == pytest.approx(
-        chosen.database_storage_gb * 0.1 * 2**30, rel=0.01
-    )
-
-
-@each_deployment
 def test_one_screen_shows_whether_it_reads_answers_and_is_full(deployment: Get, name: str) -> None:
     body = json.dumps(deployment(name).one("AWS::CloudWatch::Dashboard")["DashboardBody"])
     shown = ("frames_received_total", "Latency", "Errors", "DatabaseConnections", "FreeStorageSpace", "CPUUtilization")
     assert [metric for metric in shown if metric not in body] == []
-
-
-def test_the_connections_alarm_is_the_connection_budget(deployment: Get) -> None:
-    alarms = deployment("budget").of_type("AWS::CloudWatch::Alarm").values()
-    (full,) = (alarm for alarm in alarms if alarm.get("MetricName") == "DatabaseConnections")
-    assert full["Threshold"] == connections.limit(load({}))
 
 
 def test_the_budget_mails_before_the_money_is_gone(deployment: Get) -> None:
