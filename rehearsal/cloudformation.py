@@ -86,6 +86,7 @@ def _mend_change_sets(mark: Callable[[str], None]) -> None:
 
     They do not roll back either: what failed is undone here with the template that was deployed before.
     """
+    from moto.cloudformation.exceptions import ValidationError
     from moto.cloudformation.models import CloudFormationBackend
 
     execute: Any = CloudFormationBackend.execute_change_set
@@ -99,6 +100,9 @@ def _mend_change_sets(mark: Callable[[str], None]) -> None:
         try:
             _refuse_replacement({} if is_new else before, change_set.template_dict)
             execute(self, change_set_name, stack_name)
+            # What was carried out is gone, as in CloudFormation. moto would find it by its name for other stacks too.
+            for id in [id for id, each in self.change_sets.items() if each.stack is stack]:
+                del self.change_sets[id]
         except ResourceFailed as failed:
             kind = "CREATE" if is_new else "UPDATE"
             stack._add_stack_event(f"{kind}_FAILED", resource_status_reason=str(failed))
@@ -117,7 +121,26 @@ def _mend_change_sets(mark: Callable[[str], None]) -> None:
         stack.output_map = stack._create_output_map()
         self.exports.update({export.name: export for export in stack.exports})
 
+    delete: Any = CloudFormationBackend.delete_change_set
+
+    def delete_change_set(self: Any, change_set_name: str) -> None:
+        """CDK deletes the one of its last deploy first, be it there or not."""
+        if any(change_set_name in (id, each.change_set_name) for id, each in self.change_sets.items()):
+            delete(self, change_set_name)
+
+    describe: Any = CloudFormationBackend.describe_change_set
+
+    def describe_change_set(self: Any, change_set_name: str) -> Any:
+        try:
+            return describe(self, change_set_name)
+        except ValidationError as error:
+            # CDK waits for this code after it deleted one.
+            error.code = error.error_type = "ChangeSetNotFound"
+            raise
+
+    CloudFormationBackend.describe_change_set = describe_change_set
     CloudFormationBackend.execute_change_set = execute_change_set
+    CloudFormationBackend.delete_change_set = delete_change_set
 
 
 CREATE_ONLY = {

@@ -19,6 +19,8 @@ from rehearsal.iam import Caller
 from rehearsal.stage import free_ports
 
 FUNCTION = "Handler"
+CHANGE_SET = "cdk-deploy-change-set"
+"""CDK's name for the change set of every stack."""
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,13 @@ def deploy(port: int, name: str, resources: dict[str, Any], *, again: bool = Fal
     """Deploy by a change set, as CDK does, and return the stack's status."""
     clouds = client(port, "cloudformation")
     kind = "UPDATE" if again else "CREATE"
+    if again:
+        clouds.delete_change_set(StackName=name, ChangeSetName=CHANGE_SET)
+        with pytest.raises(clouds.exceptions.ChangeSetNotFoundException):
+            clouds.describe_change_set(StackName=name, ChangeSetName=CHANGE_SET)
     made = clouds.create_change_set(
         StackName=name,
-        ChangeSetName=f"{name}-{kind}",
+        ChangeSetName=CHANGE_SET,
         ChangeSetType=kind,
         TemplateBody=json.dumps({"Resources": resources}),
     )
