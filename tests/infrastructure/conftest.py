@@ -76,7 +76,7 @@ off leaves its process unusable for all tests after it."""
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "deployment" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+        if {"deployment", "site"} & set(getattr(item, "fixturenames", ())) and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(SYNTHESIS_S))
 
 

@@ -22,7 +22,7 @@ def refused(overrides: dict[str, object], tmp_path: Path, site: Path) -> str:
 def test_the_report_of_a_synth_has_the_costs_and_the_connections(deployment: Get) -> None:
     report = deployment("budget").report
     assert "Total" in report and "of 30.00 that may be spent" in report
-    assert "Database connections: 37 of 64" in report
+    assert "Database connections: 46 of 64" in report
     assert "Nobody will be told" not in report
     assert "Nobody will be told" in deployment("production").report
 
