@@ -297,7 +297,9 @@ def test_a_file_that_was_compared_long_ago_is_compared_again(tmp_path: Path, mon
     asyncio.run(scenario())
 
 
-def test_a_query_that_would_fetch_too_much_is_refused_before_it_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_query_that_would_fetch_too_much_is_refused_before_it_fetches(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(archive_chores, "QUERY_MAX_FETCH_BYTES", 1000)
 
     class Elsewhere:
@@ -322,7 +324,7 @@ def test_a_query_that_would_fetch_too_much_is_refused_before_it_fetches(monkeypa
     nobody: Any = None
     parts: Any = Elsewhere()
     files: Any = [File(), File()]
-    desk = archive_chores.Desk(parts, nobody, nobody, Path("unused"))
+    desk = archive_chores.Desk(parts, nobody, nobody, tmp_path)
     with pytest.raises(InvalidRequest, match="Name fewer days"):
         asyncio.run(desk.query("SELECT 1", files, lambda file: None, limit=1, timeout_s=1))
 
