@@ -50,6 +50,8 @@ ADMIN_DISK_MB = 10_240
 TRUSTED_PROXIES = "GROUNDSWELL_TRUSTED_PROXIES"
 API_LOG = "ApiFunctionLog"
 """How the logical name of the log group of the API's function begins."""
+ROLE_OF = {"api": "api", "mover": "jobs", "cleanup": "jobs", "admin": "operator"}
+"""The role of the database that each function has; the relay's task has its own."""
 API_TIMEOUT_S = 29
 """An HTTP API waits thirty seconds for an answer."""
 
@@ -110,17 +112,7 @@ class PlatformStack(Stack):
         self._values = self._shared_values()
         self.source = str(self._values["GROUNDSWELL_SOURCE"])
 
-        migrate = self._function(
-            "Migrate", "migrate", "functions.migrate.handler.handler", memory=512, concurrency=1,
-            timeout_s=MIGRATION_TIMEOUT_S,
-        )  # fmt: skip
-        migration = triggers.Trigger(
-            self,
-            "Migration",
-            handler=migrate.function,
-            execute_on_handler_change=True,
-            timeout=Duration.seconds(MIGRATION_AWAITED_S),
-        )
+        migrate, migration = self._migration()
         _accept_custom_resources(self)
 
         self.relay = Relay(
@@ -184,6 +176,23 @@ class PlatformStack(Stack):
             CfnOutput(self, "WebSocket", value=self.sockets_api.public_url)
 
     # ------------------------------------------------------------------ parts
+    def _migration(self) -> tuple[ServiceFunction, triggers.Trigger]:
+        """The function that migrates, and what calls it in every deploy. It makes the logins of all others."""
+        migrate = self._function(
+            "Migrate", "migrate", "functions.migrate.handler.handler", memory=512, concurrency=1,
+            timeout_s=MIGRATION_TIMEOUT_S,
+        )  # fmt: skip
+        logins = [login.arn for login in self._data.database.logins.values()]
+        migrate.grant(["ssm:GetParameter", "ssm:PutParameter"], *logins)
+        migration = triggers.Trigger(
+            self,
+            "Migration",
+            handler=migrate.function,
+            execute_on_handler_change=True,
+            timeout=Duration.seconds(MIGRATION_AWAITED_S),
+        )
+        return migrate, migration
+
     def _functions_of_the_api(self) -> list[Construct]:
         chosen = self._inputs.knobs
         api = self._function(
@@ -249,6 +258,7 @@ class PlatformStack(Stack):
             assets=self._inputs.assets,
             values={
                 **self._values,
+                **self._database_of(service),
                 "GROUNDSWELL_DATA_DIR": FUNCTION_DATA_DIR,
                 "GROUNDSWELL_DATABASE_POOL_SIZE": pool or chosen.jobs_pool,
             },
@@ -260,6 +270,17 @@ class PlatformStack(Stack):
             disk_mb=disk_mb,
         )
 
+    def _database_of(self, service: str) -> dict[str, object]:
+        """How a function connects: as the role of its service, and only the migration as the master."""
+        inputs, database = self._inputs, self._data.database
+        logins: dict[str, object] = {}
+        if service == "migrate":
+            logins["GROUNDSWELL_DATABASE_LOGINS"] = ",".join(login.arn for login in database.logins.values())
+        if "GROUNDSWELL_DATABASE_URL" not in {**inputs.environment, **inputs.secrets}:
+            is_master = service == "migrate"
+            logins["GROUNDSWELL_DATABASE_URL"] = database.reference if is_master else database.logins[ROLE_OF[service]]
+        return logins
+
     def _shared_values(self) -> dict[str, object]:
         """The value of every variable that this deployment decides; the rest keep the program's defaults."""
         chosen, inputs = self._inputs.knobs, self._inputs
@@ -268,7 +289,7 @@ class PlatformStack(Stack):
             "GROUNDSWELL_DATA_DIR": DATA_DIR,
             "GROUNDSWELL_LOG_FORMAT": "json",
             "GROUNDSWELL_SOURCE": "jetstream",
-            "GROUNDSWELL_DATABASE_URL": self._data.database.reference,
+            "GROUNDSWELL_DATABASE_URL": self._data.database.logins["relay"],
             "GROUNDSWELL_DATABASE_POOL_SIZE": chosen.api_pool,
             "GROUNDSWELL_ARCHIVE": self._data.archive.location,
             "GROUNDSWELL_HOT_DAYS": chosen.hot_days,

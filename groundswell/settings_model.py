@@ -415,6 +415,9 @@ class MigrateSettings(Settings, frozen=True, kw_only=True):
     """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
     authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
     (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
+    database_logins: tuple[str, ...]
+    """SSM parameters, by ARN, that keep what each role connects to the database with: the migration makes
+    role and password. Set by the stack; empty: no role is made."""
 
 
 class CostsSettings(Settings, frozen=True, kw_only=True):
@@ -460,6 +463,10 @@ class AdminSettings(Settings, frozen=True, kw_only=True):
     database_url: Secret
     """Postgres to store everything in. Empty: `groundswell up` brings its own, inside the data directory.
     Outside development a host on the public internet needs `sslmode=require` or stricter."""
+    database_ca: str | None
+    """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
+    authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
+    (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float
@@ -519,6 +526,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Whose signature the database's certificate has to bear: the path of a certificate in PEM, `rds` for the
     authorities of Amazon RDS, or `system` for those that the system trusts. The host name is verified as well
     (`sslmode=verify-full`). Empty: as the URL says; for a secret in RDS's form, `rds`."""
+    database_logins: tuple[str, ...]
+    """SSM parameters, by ARN, that keep what each role connects to the database with: the migration makes
+    role and password. Set by the stack; empty: no role is made."""
     database_pool_size: int
     """Most database connections that one process holds."""
     database_pool_wait_s: float

@@ -96,9 +96,11 @@ async def migration(stage: Stage) -> str:
     expect(len(stage.triggered) == 1, stage.triggered)
     done = json.loads(stage.triggered[0])
     expect(done["before"] is None and done["after"], done)
+    expect(set(done["logins"].values()) == {"made"}, done)
     again = await stage.functions[migrate.arn].invoke({})
-    expect(again == {"before": done["after"], "after": done["after"]}, again)
-    return f"schema {done['after']} by the deploy, and the same again"
+    kept = dict.fromkeys(done["logins"], "kept")
+    expect(again == {"before": done["after"], "after": done["after"], "logins": kept}, again)
+    return f"schema {done['after']} and {len(kept)} roles by the deploy, and the same again"
 
 
 async def wrong_environment(stage: Stage) -> str:
@@ -119,7 +121,7 @@ async def relay_stores(stage: Stage) -> str:
             return _number(conn.execute("SELECT count(*) FROM posts").fetchone())
 
     count = await until("posts in the database", stored)
-    return f"{count} posts over TLS, with the secret's password"
+    return f"{count} posts over TLS, with the role's password"
 
 
 # ------------------------------------------------------------------ using
@@ -380,15 +382,19 @@ async def foreign_certificate(stage: Stage) -> str:
 
 
 async def rotation(stage: Stage) -> str:
-    """The password changes, and every connection with the old one is cut: what runs goes on without a restart."""
+    """All passwords change, and every connection with an old one is cut: what runs goes on without a restart."""
     secrets = stage.account.client("secretsmanager")
     secret = json.loads(secrets.get_secret_value(SecretId=stage.database_secret)["SecretString"])
     secret["password"] = f"rotated{secret['password']}"
     secrets.put_secret_value(SecretId=stage.database_secret, SecretString=json.dumps(secret))
     await asyncio.to_thread(make_user, stage, secret)
     with stage.database() as conn:
+        users = {row[0] for row in conn.execute("SELECT DISTINCT usename FROM pg_stat_activity WHERE usename <> user")}
+        expect("groundswell_relay" in users and secret["username"] not in users, f"connected as {users}")
+        renewed = await stage.function("migrate").invoke({"renew_passwords": True})
+        expect(set(renewed["logins"].values()) == {"renewed"}, renewed)
         cut = conn.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = %s", (secret["username"],)
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = ANY(%s)", (list(users),)
         )
         connections = _number(cut.fetchone())
         before = _number(conn.execute("SELECT coalesce(max(pk), 0) FROM posts").fetchone())
@@ -406,7 +412,7 @@ async def rotation(stage: Stage) -> str:
         await until("the API answers again", answered)
     swept = await fire(stage, "cleanup")
     expect(isinstance(swept, dict), swept)
-    return f"{connections} connections cut; relay, API and cleanup go on with the new password"
+    return f"{connections} connections cut; relay, API and cleanup go on as their roles with new passwords"
 
 
 async def function_environment(stage: Stage) -> str:
@@ -497,7 +503,7 @@ SHORT: Sequence[tuple[str, Act]] = (
     ("the cleanup is fired by its schedule", cleanup),
     ("an operator's commands run beside the database", operator),
     ("a database with a foreign certificate is refused", foreign_certificate),
-    ("a rotated password is picked up", rotation),
+    ("rotated passwords are picked up", rotation),
     ("the roles allow what was called", roles),
     ("the relay drains when it is stopped", drain),
     ("the zips have what was imported", packed),

@@ -21,7 +21,7 @@ import psycopg
 from aiohttp import web
 
 from deployment.knobs import load
-from groundswell.adapters.embedded_postgres import SOCKET_PORT, EmbeddedPostgres
+from groundswell.adapters.embedded_postgres import SOCKET_PORT, SUPERUSER, EmbeddedPostgres
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from rehearsal import deployed, local_aws, runtime
 from rehearsal.authority import Authority
@@ -261,7 +261,7 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         )
         await stage.gateway.open(stage.certificates.for_server())
         stack.push_async_callback(stage.gateway.close)
-        stage.database_secret = stage.deployed["api"].variables["GROUNDSWELL_DATABASE_URL"]
+        stage.database_secret = stage.deployed["migrate"].variables["GROUNDSWELL_DATABASE_URL"]
         stage.relay = _relay(stage.account.relay_task(), folder, stage.inside)
         stack.push_async_callback(_stop_relay, stage.relay)
         yield stage
@@ -352,16 +352,17 @@ async def _source(folder: Path) -> AsyncGenerator[str]:
 
 
 def make_user(stage: Stage, secret: Mapping[str, Any], cluster: Path | None = None) -> None:
-    """What RDS does: the user of the secret, with its password and a database of its own."""
+    """What RDS does: the secret's master user, who is no superuser, with its password and a database of its own."""
     user, password = str(secret["username"]), str(secret["password"])
     if cluster is not None:
         rules = cluster / "pg_hba.conf"
-        rules.write_text(f"local all {user} scram-sha-256\n{rules.read_text('utf-8')}", "utf-8")
+        mine = f"local all {SUPERUSER} trust\nlocal all all scram-sha-256\n"
+        rules.write_text(mine + rules.read_text("utf-8"), "utf-8")
     with stage.database() as conn:
         conn.execute("SELECT pg_reload_conf()")
         exists = conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (user,)).fetchone()
         verb = "ALTER" if exists else "CREATE"
-        conn.execute(f"{verb} ROLE \"{user}\" LOGIN PASSWORD '{password}'")
+        conn.execute(f"{verb} ROLE \"{user}\" LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
         conn.execute(f'ALTER DATABASE "{secret["dbname"]}" OWNER TO "{user}"')
         conn.execute(f'ALTER SCHEMA public OWNER TO "{user}"')
 

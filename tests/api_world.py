@@ -25,6 +25,7 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.ports.search import Searcher
 from groundswell.services.search import SearchService
 from groundswell.services.time_travel import TimeTravel
+from tests.roles import as_role
 
 T = TypeVar("T")
 
@@ -122,6 +123,11 @@ class World:
     pool: Pool
     hub: LocalHub
     services: ApiServices
+    url: str
+
+    def owner(self) -> psycopg.Connection[Any]:
+        """The database for its owner, who may do what the API may not."""
+        return psycopg.connect(self.url, autocommit=True)
 
     async def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON of a 200 answer."""
@@ -148,7 +154,11 @@ def in_world(
 
     async def run() -> T:
         pool = await open_pool(
-            url, size=pool_size, wait_s=wait_s, statement_timeout_s=statement_timeout_s, application_name="test"
+            as_role(url, "api"),
+            size=pool_size,
+            wait_s=wait_s,
+            statement_timeout_s=statement_timeout_s,
+            application_name="test",
         )
         try:
             services, hub = parts(pool)
@@ -157,7 +167,7 @@ def in_world(
             app = create_app(services, **{"version": VERSION, "rate_limit_per_minute": 0, **options})
             transport = httpx.ASGITransport(app)
             async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-                return await scenario(World(app, client, pool, hub, services))
+                return await scenario(World(app, client, pool, hub, services, url))
         finally:
             await pool.close()
 

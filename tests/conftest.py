@@ -20,6 +20,7 @@ import pytest
 
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
 from groundswell.adapters.migrations import migrate
+from tests.roles import make_roles
 
 _numbers = itertools.count()
 
@@ -46,6 +47,7 @@ def postgres_server() -> Iterator[str]:
         # The tests kill processes, not machines: durability on a power cut is the one thing they do not need.
         server = EmbeddedPostgres(Path(folder), tuning={"fsync": "off"}, database="migrated")
         url = runner.run(server.start())
+        make_roles(url)
         runner.run(migrate(url))
         yield url.replace("/migrated?", "/postgres?")
         runner.run(server.stop())

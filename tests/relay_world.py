@@ -16,6 +16,7 @@ from groundswell.metrics import Metrics
 from groundswell.ports.sources import Source
 from groundswell.ports.storing import Event
 from groundswell.services.relay import Relay
+from tests.roles import as_role
 from tests.tape import TapeItem, TapeSource
 
 T0 = 1_783_175_880_000_000 // MICROS_PER_MINUTE * MICROS_PER_MINUTE
@@ -109,7 +110,7 @@ def run_relay(
     """Run one relay to the end of its source, or until `until` says so after some commit."""
 
     async def run() -> tuple[Relay, Screen]:
-        pool = await open_pool(url, size=3, wait_s=5, statement_timeout_s=10, application_name="test")
+        pool = await open_pool(as_role(url, "relay"), size=3, wait_s=5, statement_timeout_s=10, application_name="test")
         screen, stop = Screen(), asyncio.Event()
         relay = make_relay(source, wrap(PostgresStore(pool)), screen, recording=recording)
 

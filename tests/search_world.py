@@ -17,6 +17,7 @@ from groundswell.core.terms import search_vector
 from groundswell.ports.vectors import SearchFilters
 from groundswell.services.indexer import Indexer
 from groundswell.services.search import SearchService
+from tests.roles import as_role
 
 NO_FILTERS = SearchFilters()
 
@@ -88,7 +89,9 @@ class World:
 
 def in_world(database_url: str, scenario: Callable[[World], Awaitable[T]]) -> T:
     async def main() -> T:
-        pool = await open_pool(database_url, size=4, wait_s=5, statement_timeout_s=10, application_name="test-search")
+        pool = await open_pool(
+            as_role(database_url, "relay"), size=4, wait_s=5, statement_timeout_s=10, application_name="test-search"
+        )
         try:
             world = World(pool)
             await world.fill()

@@ -18,6 +18,7 @@ from groundswell.metrics import Metrics
 from groundswell.ports.sources import Source
 from groundswell.services.relay import Relay
 from tests.relay_world import EagerClock, Screen, rows, stored
+from tests.roles import as_role
 from tests.tape import TapeConnection, TapeItem, TapeSource
 
 
@@ -59,7 +60,9 @@ class World:
     async def relay(
         self, source: Source, *, away: bool = False, away_in: Sequence[tuple[int, int]] = (), recording: bool = False
     ) -> AsyncGenerator[Running]:
-        pool = await open_pool(self._url, size=3, wait_s=5, statement_timeout_s=10, application_name="test")
+        pool = await open_pool(
+            as_role(self._url, "relay"), size=3, wait_s=5, statement_timeout_s=10, application_name="test"
+        )
         store = Switch(PostgresStore(pool), away_in)
         store.away = away
         spool = DiskSpool(self._folder, **self._spool_options)

@@ -15,10 +15,12 @@ from deployment.knobs import DeploymentError, Knobs
 
 NAME = "groundswell"
 ENGINE_VERSION = "18"
+ROLES = ("relay", "api", "jobs", "operator")
+"""Who connects to the database, apart from the migration; groundswell/core/database_roles.py has what each may do."""
 
 
 class Database(Construct):
-    """One instance. `reference` names the secret that holds all that is needed to connect, `clients` is who may."""
+    """One instance. `reference` and `logins` name the secrets to connect with, `clients` is who may."""
 
     def __init__(self, scope: Construct, id: str, chosen: Knobs, network: Network) -> None:
         super().__init__(scope, id)
@@ -71,6 +73,9 @@ class Database(Construct):
         secret = self.instance.secret
         assert secret is not None, "generated credentials have a secret"
         self.reference = SecretReference.to_secret(secret)
+        """What the migration connects with, and nobody else."""
+        self.logins = {role: SecretReference.to_parameter(self, f"/{chosen.name}/database/{role}") for role in ROLES}
+        """What each role connects with. The migration makes the parameters: CloudFormation makes no SecureString."""
         if chosen.rotate_database_password_days:
             self.instance.add_rotation_single_user(
                 automatically_after=Duration.days(chosen.rotate_database_password_days), vpc_subnets=network.private

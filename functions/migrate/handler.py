@@ -14,7 +14,10 @@ logger = function_log("migrate")
 
 @traced("migrate")
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 -- Lambda's signature
-    """Answers the schema's version before and after. Raises what went wrong."""
-    before, after = migrate_now()
-    logger.info("migrated", before=before, after=after)
-    return {"before": before, "after": after}
+    """Answers the schema's version before and after, and what became of each login. Raises what went wrong.
+
+    `{"renew_passwords": true}` gives every role another password.
+    """
+    done = dict(migrate_now(renew_passwords=bool(event) and event.get("renew_passwords") is True))
+    logger.info("migrated", **done)
+    return done

@@ -16,6 +16,7 @@ import psycopg
 
 from groundswell.adapters.postgres_address import certificate_refusal
 from groundswell.adapters.postgres_pool import Pool, connection
+from groundswell.adapters.postgres_roles import grant_rights
 from groundswell.errors import SchemaMismatch, StoreUnavailable
 
 _LOCK_KEY = 0x67726F756E64  # "ground"
@@ -33,7 +34,9 @@ REQUIRED_VERSION = _required_version()
 
 
 async def migrate(url: str) -> tuple[str | None, str]:
-    """Bring the schema to `REQUIRED_VERSION`; returns the version before and after. Idempotent.
+    """Bring the schema to `REQUIRED_VERSION`, and give the roles that the server has their rights. Idempotent.
+
+    Returns the version before and after.
 
     Two migrators at once run one after the other; each migration is one transaction; a newer schema stays as it is.
 
@@ -50,9 +53,11 @@ def _migrate(url: str) -> tuple[str | None, str]:
             guard.execute("SELECT set_config('lock_timeout', %s, false)", (f"{MIGRATE_LOCK_WAIT_S}s",))
             guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
             before = _version(guard)
-            if before is not None and before >= REQUIRED_VERSION:
-                return before, before
-            _upgrade(url)
+            if before is None or before < REQUIRED_VERSION:
+                _upgrade(url)
+            elif before > REQUIRED_VERSION:
+                return before, before  # the rights of a newer release are that release's
+            grant_rights(guard)
             return before, REQUIRED_VERSION
     except psycopg.errors.LockNotAvailable as error:
         raise StoreUnavailable(

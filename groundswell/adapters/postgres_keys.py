@@ -47,5 +47,5 @@ class PostgresKeys:
     async def knows(self, key: str) -> bool:
         """Whether `key` opens the writing routes. The comparison is of hashes, so its duration tells nothing."""
         async with connection(self._pool) as borrowed:
-            found = await borrowed.execute("SELECT 1 FROM api_keys WHERE hash = %s", (hash_key(key),))
-            return await found.fetchone() is not None
+            found = await borrowed.execute("SELECT is_api_key(%s)", (hash_key(key),))
+            return await found.fetchone() == (True,)

@@ -21,12 +21,21 @@ each_deployment = pytest.mark.parametrize("name", DEPLOYMENTS)
 
 OWN_LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
-DATABASE = {"secretsmanager:GetSecretValue"}
+DATABASE = {"ssm:GetParameter"}
 NETWORKED = OWN_LOG | TRACES | DATABASE | set(NETWORK_ACTIONS)
+LOGINS_OF = {
+    "functions.api.handler.handler": ("api",),
+    "functions.api.sockets.handler": ("api",),
+    "functions.mover.handler.handler": ("jobs",),
+    "functions.cleanup.handler.handler": ("jobs",),
+    "functions.admin.handler.handler": ("operator",),
+    "functions.migrate.handler.handler": ("relay", "api", "jobs", "operator"),
+}
+"""What each function may read, and the migration write, of the database's logins."""
 ALLOWED = {
     "functions.api.handler.handler": NETWORKED | {"s3:GetObject"},
     "functions.api.sockets.handler": NETWORKED | {"execute-api:ManageConnections"},
-    "functions.migrate.handler.handler": NETWORKED,
+    "functions.migrate.handler.handler": NETWORKED | {"secretsmanager:GetSecretValue", "ssm:PutParameter"},
     "functions.mover.handler.handler": NETWORKED
     | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket", "sns:Publish"},
     "functions.cleanup.handler.handler": NETWORKED | {"sns:Publish"},
@@ -73,10 +82,33 @@ def test_in_no_deployment_may_a_function_do_more(deployment: Get, name: str) -> 
         statements = found.statements_of(function["Role"]["Fn::GetAtt"][0])
         allowed = set().union(*(actions_of(statement) for statement in statements))
         assert allowed <= ALLOWED[handler] | {"ssm:GetParameter"}, handler
-        parameters = [json.dumps(s["Resource"]) for s in statements if "ssm:GetParameter" in actions_of(s)]
+        granted = json.dumps([s["Resource"] for s in statements if "ssm:GetParameter" in actions_of(s)])
         given = function.get("Environment", {}).get("Variables", {})
-        assert len(parameters) == ("GROUNDSWELL_QDRANT_API_KEY" in given), handler
-        assert all(resource.count("parameter/groundswell/qdrant-key") == 1 for resource in parameters)
+        expected = [f"Groundswell/database/{role}" for role in LOGINS_OF.get(handler, ())]
+        expected += ["groundswell/qdrant-key"] if "GROUNDSWELL_QDRANT_API_KEY" in given else []
+        assert sorted(re.findall(r"parameter/([\w/-]+)", granted)) == sorted(expected), handler
+
+
+@each_deployment
+def test_nobody_but_the_migration_connects_as_the_databases_master(deployment: Get, name: str) -> None:
+    found = deployment(name)
+    for handler, function in found.functions().items():
+        url = json.dumps(function.get("Environment", {}).get("Variables", {}).get("GROUNDSWELL_DATABASE_URL", ""))
+        if handler == "functions.migrate.handler.handler":
+            assert "secretsmanager" in url or "DatabaseInstanceSecret" in url
+        else:
+            assert all(f"/database/{role}" in url for role in LOGINS_OF.get(handler, ())), handler
+    for policy in found.of_type("AWS::IAM::Policy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            if "secretsmanager:GetSecretValue" in actions_of(statement):
+                assert "Migrate" in json.dumps(policy["Roles"])
+    (task,) = (
+        container
+        for each in found.of_type("AWS::ECS::TaskDefinition").values()
+        for container in each["ContainerDefinitions"]
+        if container["Name"] == "relay"
+    )
+    assert "parameter/Groundswell/database/relay" in json.dumps(task["Environment"])
 
 
 def test_only_what_has_no_narrower_resource_is_granted_for_every_resource(deployment: Get) -> None:
@@ -99,7 +131,7 @@ def test_the_relay_may_read_its_secret_and_post_to_clients_and_nothing_else(depl
     (task,) = found.of_type("AWS::ECS::TaskDefinition").values()
     role_id = task["TaskRoleArn"]["Fn::GetAtt"][0]
     allowed = set().union(*(actions_of(statement) for statement in found.statements_of(role_id)))
-    assert allowed == {"secretsmanager:GetSecretValue", "execute-api:ManageConnections"}
+    assert allowed == {"ssm:GetParameter", "execute-api:ManageConnections"}
 
 
 def test_a_schedule_may_call_its_function_and_no_other(deployment: Get) -> None:

@@ -14,6 +14,7 @@ from groundswell.adapters.postgres_pool import open_pool
 from groundswell.ports.search import SearchAnswer
 from groundswell.ports.vectors import SearchFilters
 from tests.api_world import SCHEMA, VERSION, World, fill, in_world, parts, problem
+from tests.roles import keys_of
 
 
 @pytest.fixture
@@ -174,7 +175,8 @@ def test_rules_are_changed_only_with_a_key_and_only_by_valid_bodies(url: str) ->
         for wrong in ("Bearer nobody", "Bearer gsk_" + "x" * 43, "Basic YTpi", "Bearer"):
             problem(await world.client.post(rules, json={}, headers={"Authorization": wrong}), 401)
 
-        key = await world.services.keys.create("tests")  # type: ignore[attr-defined]
+        async with keys_of(url) as keys:
+            key = await keys.create("tests")
         world.client.headers["Authorization"] = f"Bearer {key}"
         made = await world.client.post(rules, json={"entity": "$btc", "min_score": 0.5, "stage": "peaking"})
         assert made.status_code == 201
@@ -201,7 +203,8 @@ def test_rules_are_changed_only_with_a_key_and_only_by_valid_bodies(url: str) ->
         assert (await world.client.delete(f"{rules}/{rule['id']}")).status_code == 204
         problem(await world.client.delete(f"{rules}/{rule['id']}"), 404)
         problem(await world.client.delete(f"{rules}/{2**63}"), 400, field="id")
-        await world.services.keys.revoke("tests")  # type: ignore[attr-defined]
+        async with keys_of(url) as keys:
+            await keys.revoke("tests")
         problem(await world.client.delete(f"{rules}/1"), 401)
 
     in_world(url, scenario)
@@ -256,9 +259,10 @@ def test_a_schema_that_is_too_old_is_not_ready_and_says_what_to_do(url: str) -> 
 
     async def scenario(world: World) -> None:
         assert "groundswell migrate" in problem(await world.client.get("/readyz"), 503)["detail"]
-        async with world.pool.connection() as conn:
-            await conn.execute("CREATE TABLE alembic_version (version_num text)")
-            await conn.execute("INSERT INTO alembic_version VALUES ('0000')")
+        with world.owner() as conn:
+            conn.execute("CREATE TABLE alembic_version (version_num text)")
+            conn.execute("INSERT INTO alembic_version VALUES ('0000')")
+            conn.execute("GRANT SELECT ON alembic_version TO PUBLIC")
         assert SCHEMA in problem(await world.client.get("/readyz"), 503)["detail"]
 
     in_world(url, scenario)

@@ -55,8 +55,8 @@ def test_pages_of_posts_neither_repeat_nor_skip_while_posts_arrive(url: str) -> 
         for page in range(POSTS):
             listing = await world.get("/v1/posts", limit=7, **cursor)
             seen += ids(listing)
-            async with world.pool.connection() as conn:
-                await conn.execute(
+            with world.owner() as conn:
+                conn.execute(
                     "INSERT INTO posts (id, source, author, text, event_time, rev)"
                     " VALUES (%s, 's', 'a', 't', now(), 'a')",
                     (f"at://late/{page}",),
@@ -112,8 +112,8 @@ def test_an_unchanged_answer_is_not_sent_twice(url: str) -> None:
             assert again.status_code == 304
             assert again.content == b""
             assert again.headers["etag"] == tag
-        async with world.pool.connection() as conn:
-            await conn.execute("UPDATE momentum SET score = 0.1")
+        with world.owner() as conn:
+            conn.execute("UPDATE momentum SET score = 0.1")
         assert (await world.client.get("/v1/momentum", headers={"If-None-Match": tag})).status_code == 200
 
     in_world(url, scenario)

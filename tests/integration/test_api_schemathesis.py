@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from functions.api.app import create_app
 from groundswell.adapters.postgres_pool import open_pool
 from tests.api_world import VERSION, fill, parts
+from tests.roles import as_role, keys_of
 
 T = TypeVar("T")
 
@@ -63,11 +64,13 @@ def api_schema(database_url: str) -> Iterator[Any]:
     def there(work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, loop).result(30)
 
-    pool = there(open_pool(database_url, size=4, wait_s=10, statement_timeout_s=10, application_name="test"))
+    pool = there(
+        open_pool(as_role(database_url, "api"), size=4, wait_s=10, statement_timeout_s=10, application_name="test")
+    )
     try:
         services, _ = parts(pool)
         app = OnItsLoop(create_app(services, version=VERSION, rate_limit_per_minute=0), loop)
-        yield schemathesis.openapi.from_asgi("/openapi.json", app, config=_config(there(_key(services.keys))))
+        yield schemathesis.openapi.from_asgi("/openapi.json", app, config=_config(there(_key(database_url))))
     finally:
         there(pool.close())
         loop.call_soon_threadsafe(loop.stop)
@@ -75,8 +78,9 @@ def api_schema(database_url: str) -> Iterator[Any]:
         loop.close()
 
 
-async def _key(keys: Any) -> str:
-    return await keys.create("schemathesis")
+async def _key(url: str) -> str:
+    async with keys_of(url) as keys:
+        return await keys.create("schemathesis")
 
 
 def _config(key: str) -> schemathesis.Config:

@@ -11,6 +11,7 @@ import pytest
 from groundswell.crash_points import CrashPoint
 from rehearsal.local_lambda import FunctionFailed, LocalFunction
 from tests.archive_world import age, batch, in_world, post, rows
+from tests.roles import as_role
 
 NOWHERE = "postgresql://nobody:nothing@127.0.0.1:9/none"
 POSTS = tuple(post(number, day=day) for day in range(3) for number in range(1, 41))
@@ -19,7 +20,9 @@ POSTS = tuple(post(number, day=day) for day in range(3) for number in range(1, 4
 def run_once(name: str, environment: dict[str, str], *, timeout_s: float = 60.0) -> Any:
     async def run() -> Any:
         handler = f"functions.{name}.handler.handler"
-        async with LocalFunction(name, handler, environment, timeout_s=timeout_s) as function:
+        url = environment["GROUNDSWELL_DATABASE_URL"]
+        given = {**environment, "GROUNDSWELL_DATABASE_URL": as_role(url, "jobs")}
+        async with LocalFunction(name, handler, given, timeout_s=timeout_s) as function:
             return await function.invoke({})
 
     return asyncio.run(run())

@@ -20,13 +20,14 @@ from rehearsal.connections_endpoint import ConnectionsEndpoint
 from rehearsal.events import http_event, socket_event
 from rehearsal.local_lambda import FunctionFailed, LocalFunction
 from tests.api_world import fill, post_id
+from tests.roles import as_role
 
 NOWHERE = "postgresql://nobody:nothing@127.0.0.1:9/none"
 
 
 def with_api(url: str, scenario: Callable[[LocalFunction], Awaitable[None]], **environment: str) -> None:
     async def run() -> None:
-        given = {"GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_DATABASE_POOL_SIZE": "1", **environment}
+        given = {"GROUNDSWELL_DATABASE_URL": as_role(url, "api"), "GROUNDSWELL_DATABASE_POOL_SIZE": "1", **environment}
         async with LocalFunction("api", "functions.api.handler.handler", given) as function:
             await scenario(function)
 
@@ -38,7 +39,11 @@ def with_sockets(
 ) -> None:
     async def run() -> None:
         async with ConnectionsEndpoint() as endpoint:
-            given = {"GROUNDSWELL_DATABASE_URL": url, "GROUNDSWELL_WS_ENDPOINT": endpoint.url, **environment}
+            given = {
+                "GROUNDSWELL_DATABASE_URL": as_role(url, "api"),
+                "GROUNDSWELL_WS_ENDPOINT": endpoint.url,
+                **environment,
+            }
             async with LocalFunction("sockets", "functions.api.sockets.handler", given) as function:
                 await scenario(function, endpoint)
 
@@ -187,8 +192,8 @@ def test_the_migration_runs_as_a_function_and_fails_loudly(postgres_server: str)
         conn.execute("CREATE DATABASE by_function")
     try:
         url = postgres_server.replace("/postgres?", "/by_function?")
-        assert asyncio.run(run(url)) == {"before": None, "after": REQUIRED_VERSION}
-        assert asyncio.run(run(url)) == {"before": REQUIRED_VERSION, "after": REQUIRED_VERSION}
+        assert asyncio.run(run(url)) == {"before": None, "after": REQUIRED_VERSION, "logins": {}}
+        assert asyncio.run(run(url)) == {"before": REQUIRED_VERSION, "after": REQUIRED_VERSION, "logins": {}}
     finally:
         with psycopg.connect(postgres_server, autocommit=True) as conn:
             conn.execute("DROP DATABASE by_function WITH (FORCE)")

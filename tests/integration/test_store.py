@@ -14,6 +14,7 @@ from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.ports.storing import Batch
+from tests.roles import as_role
 
 T0 = 1_783_175_880_000_000 // MICROS_PER_MINUTE * MICROS_PER_MINUTE
 """The start of a minute."""
@@ -54,7 +55,7 @@ def batch(*posts: Post, deletes: tuple[Deleted, ...] = (), start: float = 0, end
 
 def with_store(url: str, scenario: Callable[[PostgresStore], Awaitable[Any]]) -> Any:
     async def run() -> Any:
-        pool = await open_pool(url, size=4, wait_s=5, statement_timeout_s=10, application_name="test")
+        pool = await open_pool(as_role(url, "relay"), size=4, wait_s=5, statement_timeout_s=10, application_name="test")
         try:
             return await scenario(PostgresStore(pool))
         finally:
