@@ -40,6 +40,32 @@ def install(mark: Callable[[str], None]) -> None:
     _name_versions()
     _mend_change_sets(mark)
     _mend_deletion(mark)
+    _mend_parameters()
+    _keep_what_cannot_change()
+
+
+def _mend_parameters() -> None:
+    """An update that keeps a parameter of SSM hands moto the value that it found before, in place of the name."""
+    from moto.cloudformation.parsing import ResourceMap
+
+    parse: Any = ResourceMap.parse_ssm_parameter
+
+    def parse_ssm_parameter(self: Any, value: str, value_type: str) -> Any:
+        return parse(self, value, value_type) if value.startswith("/") else value
+
+    ResourceMap.parse_ssm_parameter = parse_ssm_parameter
+
+
+def _keep_what_cannot_change() -> None:
+    """Of a type that moto creates and cannot update, a resource stays as it was; moto would forget it."""
+    from moto.cloudformation import parsing
+
+    update: Any = parsing.parse_and_update_resource
+
+    def parse_and_update_resource(logical_id: str, resource_json: Any, resources_map: Any, **more: Any) -> Any:
+        return update(logical_id, resource_json, resources_map, **more) or resources_map[logical_id]
+
+    parsing.parse_and_update_resource = parse_and_update_resource
 
 
 def _refuse_full_buckets() -> None:
