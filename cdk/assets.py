@@ -18,7 +18,6 @@ from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from aws_cdk import aws_lambda
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -85,8 +84,8 @@ CONTENTS: Mapping[str, Contents] = {
 class CodeAssets(Protocol):
     """Where the code of functions comes from."""
 
-    def code_of(self, name: str) -> aws_lambda.Code:
-        """The code of the zip `name`."""
+    def code_of(self, name: str) -> Path:
+        """Return the zip, or the folder, that holds the code of `name`."""
         ...
 
 
@@ -97,20 +96,20 @@ class BuiltAssets:
         self._platform = chosen.function_platform
         self._python = chosen.function_python
 
-    def code_of(self, name: str) -> aws_lambda.Code:
-        return aws_lambda.Code.from_asset(str(build(name, self._platform, self._python)))
+    def code_of(self, name: str) -> Path:
+        return build(name, self._platform, self._python)
 
 
 class CodeAlone:
     """Zips of this checkout's own modules, without the packages that they import: what a rehearsal runs in short."""
 
-    def code_of(self, name: str) -> aws_lambda.Code:
+    def code_of(self, name: str) -> Path:
         sources = sorted(_sources(CONTENTS[name].modules))
         target = BUILT / f"{name}-{_digest([], sources)}.zip"
         if not target.exists():
             BUILT.mkdir(parents=True, exist_ok=True)
             _write_zip(target, sources)
-        return aws_lambda.Code.from_asset(str(target))
+        return target
 
 
 class StubAssets:
@@ -121,9 +120,9 @@ class StubAssets:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "stub.py").write_text("# stands for a function's code\n", "utf-8")
 
-    def code_of(self, name: str) -> aws_lambda.Code:
+    def code_of(self, name: str) -> Path:
         del name
-        return aws_lambda.Code.from_asset(str(self._folder))
+        return self._folder
 
 
 def build(name: str, platform: str, python: str) -> Path:

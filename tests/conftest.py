@@ -28,6 +28,7 @@ SHARED_BY_MODULE = frozenset({"browser", "engine_url", "s3_url", "scored", "used
 """Fixtures of a module that are costly to make: with several workers, one worker runs all tests of the module."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests that share a costly part on one worker (`pytest -n`, `--dist loadgroup`)."""
     for item in items:

@@ -82,7 +82,7 @@ class ServiceFunction(Construct):
             runtime=PYTHONS[chosen.function_python],
             architecture=aws_lambda.Architecture.X86_64 if x86 else aws_lambda.Architecture.ARM_64,
             handler=handler,
-            code=assets.code_of(zip_name),
+            code=aws_lambda.Code.from_asset(str(assets.code_of(zip_name))),
             role=self.role,
             environment=dict(environment.variables),
             memory_size=memory_mb,
