@@ -251,12 +251,16 @@ async def fire(stage: Stage, name: str) -> Any:
 
 
 async def mover(stage: Stage) -> str:
-    with stage.database() as conn:
-        old = conn.execute(
-            "UPDATE posts SET ingested_at = now() - interval '10 days', event_time = now() - interval '10 days'"
-            " WHERE pk IN (SELECT pk FROM posts ORDER BY pk LIMIT %s) RETURNING id",
-            (OLD_POSTS,),
-        ).fetchall()
+    def age() -> list[tuple[str]]:
+        with stage.database() as conn:
+            return conn.execute(
+                "UPDATE posts SET ingested_at = now() - interval '10 days', event_time = now() - interval '10 days'"
+                " WHERE pk IN (SELECT pk FROM posts ORDER BY pk LIMIT %s) RETURNING id",
+                (OLD_POSTS,),
+            ).fetchall()
+
+    # In a thread: the relay may hold a lock on these rows, and its connection passes through this event loop.
+    old = await asyncio.to_thread(age)
     moved = await fire(stage, "mover")
     expect(moved["posts"] == len(old) and moved["ended"] == "done", moved)
     bucket = stage.deployed["mover"].variables["GROUNDSWELL_ARCHIVE"].removeprefix("s3://")
@@ -270,11 +274,16 @@ async def mover(stage: Stage) -> str:
 
 
 async def cleanup(stage: Stage) -> str:
-    with stage.database() as conn:
-        conn.execute("UPDATE events SET ts = ts - interval '30 days' WHERE seq <= (SELECT min(seq) + 4 FROM events)")
-        conn.execute(
-            "INSERT INTO ws_connections (connection_id, connected_at) VALUES ('left', now() - interval '3 hours')"
-        )
+    def age() -> None:
+        with stage.database() as conn:
+            conn.execute(
+                "UPDATE events SET ts = ts - interval '30 days' WHERE seq <= (SELECT min(seq) + 4 FROM events)"
+            )
+            conn.execute(
+                "INSERT INTO ws_connections (connection_id, connected_at) VALUES ('left', now() - interval '3 hours')"
+            )
+
+    await asyncio.to_thread(age)
     swept = await fire(stage, "cleanup")
     expect(swept.get("events", 0) >= 5 and swept.get("connections") == 1, swept)
     return ", ".join(f"{name} {count}" for name, count in swept.items() if count)
