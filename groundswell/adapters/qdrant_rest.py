@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -226,7 +226,7 @@ class QdrantRest:
                 "Set the key of this cluster; nothing is lost meanwhile."
             )
         if status == 429:
-            wait = _retry_after_s(answer.headers.get("retry-after"))
+            wait = _retry_after_s(answer.headers.get("retry-after"), answer.headers.get("date"))
             self._not_before = asyncio.get_running_loop().time() + wait
             return self._busy(wait)
         detail = _explanation(answer.content)
@@ -305,14 +305,19 @@ def _collection_of(asked: str) -> str:
     return asked.split("/")[2] if asked.count("/") > 1 else asked
 
 
-def _retry_after_s(header: str | None) -> float:
-    """Seconds of a Retry-After header, which holds seconds or a date; a second where it holds neither."""
+def _retry_after_s(header: str | None, date: str | None) -> float:
+    """Return the seconds of a Retry-After header, which holds seconds or a date; a second where it holds neither.
+
+    A date is read by the clock that wrote it: the answer's own Date header.
+    """
     try:
         seconds = float(header or "")
     except ValueError:
         try:
-            until = parsedate_to_datetime(header or "")
-            seconds = (until.replace(tzinfo=until.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+            until, now = parsedate_to_datetime(header or ""), parsedate_to_datetime(date or "")
+            seconds = (
+                until.replace(tzinfo=until.tzinfo or UTC) - now.replace(tzinfo=now.tzinfo or UTC)
+            ).total_seconds()
         except ValueError:
             seconds = 1.0
     return min(max(seconds, 1.0), LONGEST_WAIT_S) if seconds == seconds else 1.0  # noqa: PLR0124 -- "nan" parses

@@ -32,10 +32,18 @@ def stages(dockerfile: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+OPERATORS_ALONE = frozenset(
+    f"groundswell/adapters/{name}.py" for name in ("aws_account", "aws_deployment", "aws_preflight", "aws_restore")
+)
+"""Modules that run where an operator sits, or in the costs function, and never in the image."""
+
+
 def services_asked_for() -> Iterator[str]:
-    """The names that clients of boto3 are made with, in everything that the image has."""
+    """The names that clients of boto3 are made with, in everything that runs in the image."""
     for package in ("groundswell", "functions", "relay_container"):
         for path in (ROOT / package).rglob("*.py"):
+            if path.relative_to(ROOT).as_posix() in OPERATORS_ALONE:
+                continue
             for node in ast.walk(ast.parse(path.read_text("utf-8"))):
                 if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
                     called = ast.unparse(node.func)
@@ -60,7 +68,7 @@ def test_the_lock_of_the_image_has_nothing_that_is_not_imported() -> None:
 
 def test_every_client_of_aws_has_its_description_in_the_image() -> None:
     asked = set(services_asked_for())
-    assert {"s3", "ssm", "secretsmanager"} <= asked
+    assert "s3" in asked
     assert asked <= AWS_SERVICES
 
 
