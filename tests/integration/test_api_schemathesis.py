@@ -69,7 +69,9 @@ def api_schema(database_url: str) -> Iterator[Any]:
     )
     try:
         services, _ = parts(pool)
-        app = OnItsLoop(create_app(services, version=VERSION, rate_limit_per_minute=0), loop)
+        app = OnItsLoop(
+            create_app(services, version=VERSION, rate_limit_per_minute=0, allowed_hosts=["testserver"]), loop
+        )
         yield schemathesis.openapi.from_asgi("/openapi.json", app, config=_config(there(_key(database_url))))
     finally:
         there(pool.close())
