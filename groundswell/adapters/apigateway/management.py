@@ -6,12 +6,12 @@ Version 4).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from groundswell.adapters.aws_signature import AwsCredentials, Signer
 from groundswell.ports.live import RemoteGone, RemoteThrottled
 
 if TYPE_CHECKING:
@@ -23,16 +23,7 @@ SERVICE = "execute-api"
 TIMEOUT_S = 10.0
 MAX_CONNECTIONS = 128
 """Sockets kept open to API Gateway. One carries some tens of messages a second at its usual latency."""
-REFRESH_CREDENTIALS_S = 60.0
 GONE, TOO_MANY = 410, 429
-
-
-class AwsCredentials(Protocol):
-    """botocore's, which has no types of its own."""
-
-    def get_frozen_credentials(self) -> object:
-        """Key, secret and token as they are now; renewed where they would expire."""
-        ...
 
 
 class ConnectionsApi:
@@ -46,10 +37,9 @@ class ConnectionsApi:
 
     def __init__(self, endpoint: str, *, region: str | None = None, credentials: AwsCredentials | None = None) -> None:
         self._base = endpoint.rstrip("/")
-        self._region = region or _region_of(endpoint)
-        self._credentials = credentials
-        self._frozen: object = None
-        self._frozen_at = float("-inf")
+        self._signer = Signer(
+            SERVICE, region or _region_of(endpoint), purpose="post to clients", credentials=credentials
+        )
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> ConnectionsApi:
@@ -81,7 +71,7 @@ class ConnectionsApi:
         assert self._session is not None, "used outside its context"
         # Connection ids end in "=", which has to be quoted in the path, and is signed as it is sent.
         url = f"{self._base}/@connections/{quote(connection_id, safe='')}"
-        headers = self._signed(method, url, body, await self._fresh_credentials())
+        headers = await self._signer.headers(method, url, body)
         try:
             async with self._session.request(method, URL(url, encoded=True), data=body, headers=headers) as answer:
                 if answer.status < 300:
@@ -100,36 +90,6 @@ class ConnectionsApi:
                 "execute-api:ManageConnections on this API and stage."
             )
         raise ConnectionError(f"API Gateway answered with HTTP {answer.status}: {said}")
-
-    def _signed(self, method: str, url: str, body: bytes, credentials: object) -> dict[str, str]:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
-        request = AWSRequest(method=method, url=url, data=body)
-        signer: Any = SigV4Auth(credentials, SERVICE, self._region)
-        signer.add_auth(request)
-        return dict(request.headers.items())
-
-    async def _fresh_credentials(self) -> object:
-        """Looked up now and then, in a thread: a task's credentials are renewed over the network."""
-        now = asyncio.get_running_loop().time()
-        if self._frozen is None or now - self._frozen_at > REFRESH_CREDENTIALS_S:
-            self._frozen_at = now
-            self._frozen = await asyncio.to_thread(self._look_up_credentials)
-        return self._frozen
-
-    def _look_up_credentials(self) -> object:
-        if self._credentials is None:
-            import botocore.session
-
-            session: Any = botocore.session.get_session()  # pyright: ignore[reportUnknownMemberType]
-            found: AwsCredentials | None = session.get_credentials()
-            if found is None:
-                raise PermissionError(
-                    "There are no AWS credentials to post to clients with: run with a task role, or set AWS_PROFILE."
-                )
-            self._credentials = found
-        return self._credentials.get_frozen_credentials()
 
 
 def _region_of(endpoint: str) -> str:
