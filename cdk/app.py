@@ -33,6 +33,7 @@ def checked(chosen: Knobs, usage: Mapping[str, float]) -> str:
         raise DeploymentError([f"{CONTEXT_FILE}: usage has no {', '.join(unknown)}. deployment/usage.json lists all."])
     estimate = costs.check(chosen, {**known, **usage})
     capacity.check(chosen, {**known, **usage})
+    capacity.check_database(chosen, {**known, **usage})
     return f"{render_estimate(chosen, estimate)}\n{render_connections(chosen)}"
 
 

@@ -74,6 +74,9 @@ CONTENTS: Mapping[str, Contents] = {
         ("deployment", *_JOB, "functions/admin"),
         (*_DATABASE, "alembic", "duckdb", "httpx", "rich", "typer", "uvloop"),
     ),
+    "vectors": Contents(
+        (*_JOB, "functions/vectors"), ("msgspec", "numpy", "aws-lambda-powertools[tracer]", "boto3", "urllib3")
+    ),
     "costs": Contents(
         ("deployment", *_JOB, "functions/costs"), ("msgspec", "numpy", "aws-lambda-powertools[tracer]", "boto3")
     ),

@@ -52,6 +52,8 @@ API_LOG = "ApiFunctionLog"
 """How the logical name of the log group of the API's function begins."""
 ROLE_OF = {"api": "api", "mover": "jobs", "cleanup": "jobs", "admin": "operator"}
 """The role of the database that each function has; the relay's task has its own."""
+VECTORS_TIMEOUT_S = 10
+"""As long as the vector index's adapter waits."""
 API_TIMEOUT_S = 29
 """An HTTP API waits thirty seconds for an answer."""
 
@@ -111,6 +113,7 @@ class PlatformStack(Stack):
         self.sockets_api = None if chosen.combined else SocketsApi(self, "Sockets")
         self._values = self._shared_values()
         self.source = str(self._values["GROUNDSWELL_SOURCE"])
+        self.vectors = self._vectors()
 
         migrate, migration = self._migration()
         _accept_custom_resources(self)
@@ -135,9 +138,7 @@ class PlatformStack(Stack):
             concurrency=ADMIN_CONCURRENCY, pool=ADMIN_POOL, timeout_s=ADMIN_TIMEOUT_S, disk_mb=ADMIN_DISK_MB,
         )  # fmt: skip
         # Agents, when they come, are one more function and one more job here, with `agents` as their service.
-        for keeper in (self.mover, self.admin):
-            keeper.grant(["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], f"{data.archive.arn}/*")
-            keeper.grant(["s3:ListBucket"], data.archive.arn)
+        self._grant_stores()
         topic = data.alerts.topic
         jobs = [
             Job(self, "MoverJob", self.mover.function, every_minutes=chosen.mover_every_minutes, failures=topic),
@@ -205,6 +206,7 @@ class PlatformStack(Stack):
         )  # fmt: skip
         assert self.sockets_api is not None
         api.grant(["s3:GetObject"], f"{self._data.archive.arn}/*")
+        self._let_ask_vectors(api)
         for sender in (self.relay, sockets):
             sender.grant(["execute-api:ManageConnections"], self.sockets_api.manage_connections_arn())
         self.functions |= {"api": api, "sockets": sockets}
@@ -219,6 +221,39 @@ class PlatformStack(Stack):
             periods=3,
         )
         return [api, sockets]
+
+    def _vectors(self) -> ServiceFunction | None:
+        """The function that asks a vector index on the internet for functions that have no way there."""
+        chosen = self._inputs.knobs
+        if chosen.nat != "none" or self.qdrant is not None or "GROUNDSWELL_QDRANT_URL" not in self._values:
+            return None
+        return ServiceFunction(
+            self,
+            "VectorsFunction",
+            chosen,
+            service="vectors",
+            zip_name="vectors",
+            handler="functions.vectors.handler.handler",
+            assets=self._inputs.assets,
+            values=self._values,
+            network=None,
+            memory_mb=512,
+            timeout_s=VECTORS_TIMEOUT_S,
+            concurrency=chosen.api_concurrency,
+        )
+
+    def _grant_stores(self) -> None:
+        """The archive and the vector index to those who keep them in order."""
+        archive = self._data.archive
+        for keeper in (self.mover, self.admin):
+            keeper.grant(["s3:PutObject", "s3:GetObject", "s3:DeleteObject"], f"{archive.arn}/*")
+            keeper.grant(["s3:ListBucket"], archive.arn)
+        self._let_ask_vectors(self.cleanup, self.admin)
+
+    def _let_ask_vectors(self, *functions: ServiceFunction) -> None:
+        if self.vectors is not None:
+            for function in functions:
+                function.grant(["lambda:InvokeFunction"], self.vectors.function.function_arn)
 
     def _socket_routes(self) -> SocketsRoutes:
         assert self.sockets_api is not None
@@ -248,6 +283,11 @@ class PlatformStack(Stack):
     ) -> ServiceFunction:
         chosen = self._inputs.knobs
         scope_id = f"{id}Function"
+        values = self._values
+        if self.vectors is not None:
+            # Who asks through that function needs no key: the function has it.
+            values = {name: value for name, value in values.items() if name != "GROUNDSWELL_QDRANT_API_KEY"}
+            values["GROUNDSWELL_QDRANT_VIA"] = self.vectors.function.function_arn
         return ServiceFunction(
             self,
             scope_id,
@@ -257,7 +297,7 @@ class PlatformStack(Stack):
             handler=handler,
             assets=self._inputs.assets,
             values={
-                **self._values,
+                **values,
                 **self._database_of(service),
                 "GROUNDSWELL_DATA_DIR": FUNCTION_DATA_DIR,
                 "GROUNDSWELL_DATABASE_POOL_SIZE": pool or chosen.jobs_pool,

@@ -1,4 +1,4 @@
-"""Whether the vector index of a deployment holds the posts that it is to keep, from measured bytes a post.
+"""Whether a deployment's vector index and database hold the posts that they are to keep, from measured bytes a post.
 
 A full index is refused its writes or ends for want of memory, and then search by meaning is gone: that is checked
 before a deployment, like its cost.
@@ -10,9 +10,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployment.costs import GIGA, default_usage
+from deployment.cost_lines import GIGA
+from deployment.costs import default_usage
 from deployment.knobs import CONTEXT_FILE, DeploymentError, Knobs, line_for
 
+FILLED_SHARE = 0.8
+"""Share of the database's storage that posts may fill: the rest is for its log, for dead rows and for sorting."""
 MINUTES_A_DAY = 1_440
 DEAD_SHARE = 0.2
 """Points that are deleted or replaced and still on disk: Qdrant rebuilds a segment when a fifth of it is."""
@@ -95,6 +98,29 @@ def check(chosen: Knobs, usage: Mapping[str, float] | None = None) -> Fit | None
             f"{fit.disk_gb:.1f} GB of disk and {fit.memory_gb:.1f} GB of memory, and it has {fit.disk_has_gb:g} GB "
             f"and {fit.memory_has_gb:g} GB, of which {MEMORY_SHARE:.0%} may be taken for good. "
             f"In {CONTEXT_FILE}, {', or '.join(remedies) or 'lower posts_per_day in usage'}."
+        ]
+    )
+
+
+def check_database(chosen: Knobs, usage: Mapping[str, float] | None = None) -> float:
+    """GB that the hot posts take in the database, where they fit.
+
+    Raises:
+        DeploymentError: they do not; names each line that could be changed, and to what.
+    """
+    assumed = usage or default_usage()
+    per_day = assumed["posts_per_day"] * assumed["database_bytes_per_post"] / GIGA
+    needed, room = per_day * chosen.hot_days, chosen.database_storage_max_gb * FILLED_SHARE
+    if needed <= room:
+        return needed
+    remedies = [line_for("database_storage_max_gb", math.ceil(needed / FILLED_SHARE))]
+    if (days := int(room / per_day)) >= 1:
+        remedies.append(f"{line_for('hot_days', days)} (now {chosen.hot_days})")
+    raise DeploymentError(
+        [
+            f"The database would fill up: {assumed['posts_per_day']:,.0f} posts a day for {chosen.hot_days} days take "
+            f"{needed:.0f} GB, and {FILLED_SHARE:.0%} of {chosen.database_storage_max_gb} GB is {room:.0f}. "
+            f"In {CONTEXT_FILE}, set {' or '.join(remedies)}."
         ]
     )
 

@@ -100,7 +100,7 @@ class Knobs:
     monthly_budget_usd: float = _knob(
         "Nothing is deployed whose estimate is above this, and AWS mails when the real spend nears it.",
         budget=30.0,
-        production=200.0,
+        production=220.0,
         low=1,
         high=1_000_000,
     )
@@ -117,7 +117,7 @@ class Knobs:
         "Storage grows by itself up to this; each GB costs.", budget=40, production=500, low=20, high=65_536
     )
     database_multi_az: bool = _knob("A standby in another zone takes over by itself.", budget=False, production=True)
-    database_backup_days: int = _knob("Days to which it can be restored.", budget=7, production=14, low=1, high=35)
+    database_backup_days: int = _knob("Days to which it can be restored.", budget=2, production=14, low=1, high=35)
     rotate_database_password_days: int = _knob(
         "Days between two changes of the database's password; 0 leaves it to you (docs/deploy.md).",
         budget=0,
@@ -131,12 +131,13 @@ class Knobs:
 
     # ------------------------------------------------------------------ network
     nat: str = _knob(
-        "How what is private reaches the internet: an instance that we run, or AWS's gateway.",
-        budget="instance",
+        "How what only speaks IPv4 is reached. `none`: tasks have a public address (nothing can connect to it), and "
+        "functions ask Qdrant Cloud through a function outside the network. `gateway`: everything is private, behind "
+        "AWS's NAT gateway. AWS itself is always reached over IPv6, which is free.",
+        budget="none",
         production="gateway",
-        choices=("instance", "gateway"),
+        choices=("none", "gateway"),
     )
-    nat_instance_class: str = _knob("Size of that instance.", both="t4g.nano", choices=("t4g.nano", "t4g.micro"))
 
     # ------------------------------------------------------------------ relay
     relay_cpu: int = _knob(
@@ -404,5 +405,12 @@ def _contradictions(chosen: Knobs, where: str) -> list[str]:
             f"{where}: database_storage_max_gb is {chosen.database_storage_max_gb}, less than the "
             f"{chosen.database_storage_gb} that it starts with. "
             f"Set {line_for('database_storage_max_gb', chosen.database_storage_gb)} or more."
+        )
+    if chosen.nat == "none" and chosen.rotate_database_password_days:
+        problems.append(
+            f"{where}: rotate_database_password_days is {chosen.rotate_database_password_days}, and the function that "
+            "rotates, AWS's own, reaches Secrets Manager over IPv4, for which `nat` none has no way out. Set "
+            f"{line_for('nat', 'gateway')}, or {line_for('rotate_database_password_days', 0)} and rotate by hand "
+            "(docs/deploy.md)."
         )
     return problems

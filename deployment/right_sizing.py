@@ -5,13 +5,17 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from deployment.costs import estimate
+from deployment.cost_lines import BASELINE_CORES
+from deployment.costs import estimate, prices
 from deployment.knobs import FARGATE_MEMORY_MB, Knobs, knobs
 
 BUSY_SHARE = 0.6
 """A smaller size will do where the busiest hours would use at most this share of it."""
 ONE_PROCESSOR_MB = 1769
 """Memory with which AWS Lambda gives a function one whole processor; it gives less in proportion."""
+
+PROCESSORS = {"m7g.xlarge": 4, "m7g.2xlarge": 8}
+"""Of a class of RDS, where they are not two."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,27 @@ def _database(chosen: Knobs, load: Load) -> Advice:
     used = f"uses {load.database_cpu:.0%} of its CPU when busiest"
     sizes = [str(size) for size in next(knob for knob in knobs() if knob.name == "database_class").choices]
     at = sizes.index(chosen.database_class)
+    cores = load.database_cpu * PROCESSORS.get(chosen.database_class, 2)
+    baseline = BASELINE_CORES.get(chosen.database_class)
+    if baseline is not None and cores > baseline:
+        hour = prices().of("rds_credit_hour", cores - baseline)
+        share = baseline / PROCESSORS.get(chosen.database_class, 2)
+        larger = next(size for size in sizes[at:] if _steady_cores(size) >= cores or size == sizes[-1])
+        return Advice(
+            "database",
+            f"{used}, above the {share:.0%} that a {chosen.database_class} always has: such an hour costs {hour:.3f} "
+            f'USD more, and "database_class": "{larger}" would not',
+            0.0,
+        )
     smaller = sizes[at - 1] if at else None
-    # Each class has half the memory of the next, and the burstable ones share their processors.
-    if smaller is not None and load.database_cpu * 2 <= BUSY_SHARE:
+    if smaller is not None and cores <= _steady_cores(smaller):
         return _said(chosen, "database", used, {"database_class": smaller})
     return _said(chosen, "database", used, {})
+
+
+def _steady_cores(size: str) -> float:
+    """What a class may be used for in its busiest hours: a T class up to its baseline, above which hours are billed."""
+    return BASELINE_CORES.get(size, BUSY_SHARE * PROCESSORS.get(size, 2))
 
 
 def _api(chosen: Knobs, load: Load) -> Advice:

@@ -13,6 +13,7 @@ VARIANTS: Mapping[str, Mapping[str, object]] = {
     "combined": {"topology": "combined"},
     "own-qdrant": {"qdrant": "fargate", "monthly_budget_usd": 50},
     "spot": {"relay_spot": True},
+    "gateway": {"nat": "gateway", "monthly_budget_usd": 70},
     "x86": {"function_platform": "x86_64-manylinux_2_34", "monthly_budget_usd": 40},
     "multi-az": {"database_multi_az": True, "monthly_budget_usd": 60},
     "shrunk": {"database_storage_gb": 100, "database_storage_max_gb": 500, "monthly_budget_usd": 60},
@@ -64,6 +65,8 @@ TRANSITIONS = (
         "The index begins empty: `groundswell index rebuild` fills it from Postgres.",
     ),
     Transition("own-qdrant", "budget", "`qdrant` from `fargate` to `cloud`", True, "The same."),
+    Transition("budget", "gateway", "`nat` from `none` to `gateway`", True, "The relay restarts, at another address."),
+    Transition("gateway", "budget", "`nat` from `gateway` to `none`", True, "The same."),
     Transition(
         "budget",
         "x86",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from groundswell import crash_points
+from groundswell.configuration import ipv6_first
 from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
 from groundswell.configuration.authorities import verified
 from groundswell.configuration.references import is_reference, resolve
@@ -67,6 +68,9 @@ def load(kind: type[S], environ: Mapping[str, str] | None = None) -> S:
         ConfigError: with every problem: the variable, what is wrong with it, and what would be right.
     """
     given = read_environment() if environ is None else environ
+    if given.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true":
+        # Secrets are read below, over IPv6 alone where there is no other way out.
+        ipv6_first.install()
     values, problems = _parse_all(kind.service, given)
     problems += _unknown(given)
     if not problems:
@@ -87,7 +91,10 @@ class Early(NamedTuple):
 def early() -> Early:
     """What decides which modules a process imports, which is before it loads its settings."""
     environ = read_environment()
-    return Early(tracing=environ.get("GROUNDSWELL_TRACING", ""), on_lambda="AWS_LAMBDA_RUNTIME_API" in environ)
+    return Early(
+        tracing=environ.get("GROUNDSWELL_TRACING", ""),
+        on_lambda="AWS_LAMBDA_RUNTIME_API" in environ,
+    )
 
 
 def read_environment(folder: Path | None = None) -> dict[str, str]:

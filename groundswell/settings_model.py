@@ -222,6 +222,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """API key of that Qdrant. Empty where it needs none."""
     qdrant_collection: str
     """Collection that holds the post vectors."""
+    qdrant_via: str | None
+    """Lambda function that forwards requests to that Qdrant and holds its key, for functions in a network
+    that has no way there. Set by the stack. Empty: it is asked directly."""
     embedding_chain: tuple[str, ...]
     """Embedding models in order of preference: the first that works here is used, and those before it are
     tried again now and then. `@gpu` and `@cpu` keep a model to one of them. `none` ends the chain; alone it
@@ -368,6 +371,9 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     """API key of that Qdrant. Empty where it needs none."""
     qdrant_collection: str
     """Collection that holds the post vectors."""
+    qdrant_via: str | None
+    """Lambda function that forwards requests to that Qdrant and holds its key, for functions in a network
+    that has no way there. Set by the stack. Empty: it is asked directly."""
     events_keep_hours: int
     """Hours that broadcast frames are kept for clients that catch up."""
     counts_minutes_keep_hours: int
@@ -480,6 +486,9 @@ class AdminSettings(Settings, frozen=True, kw_only=True):
     """API key of that Qdrant. Empty where it needs none."""
     qdrant_collection: str
     """Collection that holds the post vectors."""
+    qdrant_via: str | None
+    """Lambda function that forwards requests to that Qdrant and holds its key, for functions in a network
+    that has no way there. Set by the stack. Empty: it is asked directly."""
     archive: str | None
     """Where posts go that are past the hot window: a directory, `s3://BUCKET/PREFIX`, or `off` to keep
     everything in Postgres. Empty: `archive` in the data directory where the database is the embedded one,
@@ -490,6 +499,30 @@ class AdminSettings(Settings, frozen=True, kw_only=True):
     crash_point: str | None
     """For drills, and refused in production: the place in the code where the process dies as if it had been
     killed; `@3` for the third time that it comes by. Empty: nowhere."""
+
+
+class VectorsSettings(Settings, frozen=True, kw_only=True):
+    """What the service `vectors` needs."""
+
+    service: ClassVar[str] = "vectors"
+
+    environment: Literal["development", "staging", "production"]
+    """Where this runs. Outside development, placeholder secrets, internal addresses where public ones belong,
+    and secrets over unencrypted connections are refused."""
+    log_level: Literal["debug", "info", "warning", "error"]
+    """The least severe message that is logged."""
+    log_format: Literal["console", "json"]
+    """`console` for people, `json` for one JSON object a line."""
+    tracing: Literal["off", "xray"]
+    """`xray`: functions tell AWS X-Ray how long the handler took, with what answer, and whether the start was
+    cold. The SDK for it is loaded only then."""
+    qdrant_url: str
+    """Qdrant to search by meaning. Empty: `groundswell up` runs the embedded engine; separate services work
+    without semantic search and say so."""
+    qdrant_api_key: Secret | None
+    """API key of that Qdrant. Empty where it needs none."""
+    qdrant_collection: str
+    """Collection that holds the post vectors."""
 
 
 class EmbeddedSettings(Settings, frozen=True, kw_only=True):
@@ -550,6 +583,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """API key of that Qdrant. Empty where it needs none."""
     qdrant_collection: str
     """Collection that holds the post vectors."""
+    qdrant_via: str | None
+    """Lambda function that forwards requests to that Qdrant and holds its key, for functions in a network
+    that has no way there. Set by the stack. Empty: it is asked directly."""
     embedding_chain: tuple[str, ...]
     """Embedding models in order of preference: the first that works here is used, and those before it are
     tried again now and then. `@gpu` and `@cpu` keep a model to one of them. `none` ends the chain; alone it
@@ -694,5 +730,6 @@ SETTINGS: tuple[type[Settings], ...] = (
     MigrateSettings,
     CostsSettings,
     AdminSettings,
+    VectorsSettings,
     EmbeddedSettings,
 )

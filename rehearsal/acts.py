@@ -182,7 +182,9 @@ async def meaning(stage: Stage) -> str:
             return body if not body["degraded"] and body["data"] else None
 
         found = await until("search by meaning", indexed, 60.0)
-    return f"{len(found['data'])} posts, nothing degraded"
+    forwarded = stage.function("vectors").pid is not None
+    expect(forwarded, "the API asked the vector index without the function that forwards")
+    return f"{len(found['data'])} posts through the function that forwards, nothing degraded"
 
 
 async def addresses(stage: Stage) -> str:
@@ -465,7 +467,8 @@ async def drain(stage: Stage) -> str:
 
 OPTIONAL = frozenset({
     "IPython", "aiodns", "awscrt", "backports", "brotli", "brotlicffi", "certifi", "charset_normalizer",
-    "click", "cryptography", "email_validator", "fastembed", "fsspec", "greenlet", "h2", "httptools", "huggingface_hub",
+    "click", "cryptography", "email_validator", "fastembed", "fsspec", "greenlet", "h2", "hpack", "httptools",
+    "huggingface_hub", "hyperframe",
     "itsdangerous", "jinja2", "multipart", "onnxruntime", "orjson", "pandas", "polars", "pyarrow", "pygments",
     "python_multipart", "pytz", "rich", "simplejson", "socksio", "tensorflow", "threadpoolctl", "torch",
     "ujson", "watchfiles", "yaml", "zstandard",

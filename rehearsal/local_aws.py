@@ -24,7 +24,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rehearsal import cloudformation
+from rehearsal import cloudformation, ipv6
 from rehearsal.aws_front import Front
 from rehearsal.iam import Callers, statements_in
 
@@ -83,7 +83,9 @@ RECORDED: Mapping[str, Mapping[str, Attribute]] = {
     "AWS::CloudFront::OriginRequestPolicy": {"Id": lambda r: r.id},
     "AWS::CloudFront::ResponseHeadersPolicy": {"Id": lambda r: r.id},
     "AWS::CloudWatch::Alarm": {"Arn": lambda r: f"arn:aws:cloudwatch:{r.region}:{r.account}:alarm:{r.id}"},
+    "AWS::EC2::EgressOnlyInternetGateway": {"Id": lambda r: r.id},
     "AWS::EC2::FlowLog": {},
+    "AWS::EC2::VPCCidrBlock": {},
     "AWS::ECS::ClusterCapacityProviderAssociations": {},
     "AWS::ECS::Service": {
         "Ref": lambda r: f"arn:aws:ecs:{r.region}:{r.account}:service/{r.properties['Cluster']}/{r.id}",
@@ -219,7 +221,14 @@ def _synced(properties: Mapping[str, Any], name: str) -> bool:
     return among("Include") or not among("Exclude")
 
 
+def _make_egress_gateway(record: Record) -> None:
+    networks = _client(record, "ec2")
+    made = networks.create_egress_only_internet_gateway(VpcId=record.properties["VpcId"])
+    record.id = made["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]
+
+
 CARRIED_OUT: Mapping[str, Callable[[Record], None]] = {
+    "AWS::EC2::EgressOnlyInternetGateway": _make_egress_gateway,
     "AWS::SecretsManager::Secret": _make_secret,
     "AWS::SecretsManager::SecretTargetAttachment": _attach_secret,
     "Custom::CDKBucketDeployment": _copy_files,
@@ -249,6 +258,7 @@ def install() -> None:
 
     parsing.resource_class_from_type = resource_class_from_type
     cloudformation.install(failed_stacks.append)
+    ipv6.install()
 
 
 def _model(base: Any, kind: str, attributes: Mapping[str, Attribute]) -> Any:

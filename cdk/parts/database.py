@@ -67,7 +67,11 @@ class Database(Construct):
             cloudwatch_logs_exports=["postgresql"] if chosen.production else None,
         )
         self.clients = ec2.SecurityGroup(
-            self, "Clients", vpc=network.vpc, description="Groundswell services: what may connect to the database"
+            self,
+            "Clients",
+            vpc=network.vpc,
+            description="Groundswell services: what may connect to the database",
+            allow_all_ipv6_outbound=True,
         )
         self.instance.connections.allow_default_port_from(self.clients, "services")
         secret = self.instance.secret

@@ -34,6 +34,9 @@ NETWORK_ACTIONS = (
 )
 """What Lambda itself does with a function's role to attach it to a network; it takes no narrower resource."""
 
+DUAL_STACK: Mapping[str, str] = {"AWS_USE_DUALSTACK_ENDPOINT": "true"}
+"""For functions in the network: AWS's clients take the addresses of AWS that answer over IPv6 as well."""
+
 
 class ServiceFunction(Construct):
     """One function of a service: code, environment, role, log, and its share of the account's concurrency."""
@@ -84,7 +87,7 @@ class ServiceFunction(Construct):
             handler=handler,
             code=aws_lambda.Code.from_asset(str(assets.code_of(zip_name))),
             role=self.role,
-            environment=dict(environment.variables),
+            environment={**environment.variables, **(DUAL_STACK if network else {})},
             memory_size=memory_mb,
             timeout=Duration.seconds(timeout_s),
             ephemeral_storage_size=Size.mebibytes(disk_mb),
@@ -94,6 +97,7 @@ class ServiceFunction(Construct):
             tracing=aws_lambda.Tracing.DISABLED if chosen.traces == "off" else aws_lambda.Tracing.ACTIVE,
             vpc=network.vpc if network else None,
             vpc_subnets=network.private if network else None,
+            ipv6_allowed_for_dual_stack=network is not None,
             security_groups=list(groups) or None,
         )
         accept(self, {"AwsSolutions-L1": "Python 3.13 is what the packages are locked and tested for."})

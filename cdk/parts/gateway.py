@@ -32,7 +32,13 @@ class SocketsApi(Construct):
 
     def __init__(self, scope: Construct, id: str) -> None:
         super().__init__(scope, id)
-        self.api = gateway.WebSocketApi(self, "Api", route_selection_expression="$request.body.action")
+        # Functions post to clients over IPv6: the network has no other way out for them.
+        self.api = gateway.WebSocketApi(
+            self,
+            "Api",
+            route_selection_expression="$request.body.action",
+            ip_address_type=gateway.IpAddressType.DUAL_STACK,
+        )
         host = f"{self.api.api_id}.execute-api.{Aws.REGION}.{Aws.URL_SUFFIX}"
         self.public_url = f"wss://{host}/{STAGE}"
         self.endpoint = f"https://{host}/{STAGE}"

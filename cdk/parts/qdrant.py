@@ -56,7 +56,9 @@ class Qdrant(Construct):
                 ),
             ),
         )
-        self.security_group = ec2.SecurityGroup(self, "Group", vpc=network.vpc, description="Groundswell Qdrant")
+        self.security_group = ec2.SecurityGroup(
+            self, "Group", vpc=network.vpc, description="Groundswell Qdrant", allow_all_ipv6_outbound=True
+        )
         self.service = ecs.FargateService(
             self,
             "Service",
@@ -66,7 +68,8 @@ class Qdrant(Construct):
             min_healthy_percent=0,
             max_healthy_percent=100,
             circuit_breaker=ecs.DeploymentCircuitBreaker(rollback=True),
-            vpc_subnets=network.private,
+            vpc_subnets=network.tasks,
+            assign_public_ip=network.tasks_are_public,
             security_groups=[self.security_group],
             cloud_map_options=ecs.CloudMapOptions(cloud_map_namespace=namespace, name="qdrant"),
         )

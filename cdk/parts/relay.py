@@ -137,7 +137,8 @@ class Relay(Construct):
                     capacity_provider="FARGATE_SPOT" if chosen.relay_spot else "FARGATE", weight=1
                 )
             ],
-            vpc_subnets=network.private,
+            vpc_subnets=network.tasks,
+            assign_public_ip=network.tasks_are_public,
             security_groups=[self.security_group, *groups],
             cloud_map_options=ecs.CloudMapOptions(
                 cloud_map_namespace=namespace,

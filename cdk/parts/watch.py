@@ -67,7 +67,7 @@ class Alarms(Construct):
             self,
             "NoFrames",
             self.frames,
-            "No frame has come from the source for five minutes. Look at the relay's log, then at the way out.",
+            "No frame has come from the source for five minutes. Look at the relay's log.",
             threshold=0,
             periods=5,
             comparison=cloudwatch.ComparisonOperator.LESS_THAN_OR_EQUAL_TO_THRESHOLD,

@@ -125,6 +125,8 @@ class S3Archive:
             retries={"mode": "standard", "max_attempts": MAX_ATTEMPTS},
             connect_timeout=TIMEOUT_S,
             read_timeout=TIMEOUT_S,
+            # Inside a VPC, the gateway endpoint of S3 carries IPv4: where all else goes over IPv6, S3 does not.
+            use_dualstack_endpoint=False,
         )
         # The stubs of boto3 are a package of their own; what is used of it here is four calls.
         client: Callable[..., Any] = boto3.client  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

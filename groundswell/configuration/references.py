@@ -26,6 +26,8 @@ ATTEMPTS = 2
 MAX_ANSWER_BYTES = 256 * 1024
 """A secret has at most 64 KiB."""
 _SUFFIXES = {"aws-cn": "amazonaws.com.cn"}
+_DUAL_STACK_SUFFIXES = {"aws-cn": "api.amazonwebservices.com.cn"}
+"""Names that answer over IPv6 as well. The variable of every AWS client asks for them."""
 _INSTALL = "cannot be read without the package botocore. Install groundswell[aws], or set the secret itself."
 
 
@@ -65,7 +67,11 @@ def resolve(reference: str) -> str:
 
 def _call(arn: re.Match[str], service: str, action: str, parameters: Mapping[str, object]) -> _Call:
     prefix = "AmazonSSM" if service == "ssm" else service
-    return _Call(service, arn[2], _SUFFIXES.get(arn[1], "amazonaws.com"), f"{prefix}.{action}", parameters)
+    if os.environ.get("AWS_USE_DUALSTACK_ENDPOINT", "").lower() == "true":
+        suffix = _DUAL_STACK_SUFFIXES.get(arn[1], "api.aws")
+    else:
+        suffix = _SUFFIXES.get(arn[1], "amazonaws.com")
+    return _Call(service, arn[2], suffix, f"{prefix}.{action}", parameters)
 
 
 def _ask(reference: str, call: _Call) -> dict[str, Any]:

@@ -14,7 +14,7 @@ SCHEMA_FILE = "env.schema.json"
 
 Kind: TypeAlias = Literal["text", "choice", "integer", "number", "speed", "list", "path", "url"]
 
-SERVICES = ("relay", "api", "mover", "cleanup", "agents", "migrate", "costs", "admin")
+SERVICES = ("relay", "api", "mover", "cleanup", "agents", "migrate", "costs", "admin", "vectors")
 EMBEDDED = "embedded"
 """`groundswell up`: every service in one process, so every variable of all of them."""
 

@@ -11,11 +11,11 @@ from groundswell.adapters.postgres_archive_index import PostgresArchiveIndex
 from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
-from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.core.retention import PREFIX
 from groundswell.ports.reading import Status
 from groundswell.settings_model import AdminSettings
 from groundswell.wiring.maintenance import open_archive
+from groundswell.wiring.vectors import vector_index
 
 POOL_SIZE = 2
 STATEMENT_S = 30.0
@@ -57,12 +57,7 @@ class Deployment:
         """Points in the vector index; None where there is none. Raises VectorIndexUnavailable."""
         if self._settings.qdrant_url is None:
             return None
-        key = self._settings.qdrant_api_key
-        index = QdrantIndex(
-            self._settings.qdrant_url,
-            api_key=None if key is None else key.reveal(),
-            collection=self._settings.qdrant_collection,
-        )
+        index = vector_index(self._settings.qdrant_url, self._settings)
         try:
             return await index.count()
         finally:

@@ -88,14 +88,9 @@ async def _sweep(chosen: CleanupSettings, within_s: float) -> Mapping[str, int]:
         pool = await _pool(stack, chosen)
         index = orphans = None
         if chosen.qdrant_url is not None:
-            from groundswell.adapters.qdrant import QdrantIndex
+            from groundswell.wiring.vectors import vector_index
 
-            key = chosen.qdrant_api_key
-            index = QdrantIndex(
-                chosen.qdrant_url,
-                api_key=key.reveal() if key is not None else None,
-                collection=chosen.qdrant_collection,
-            )
+            index = vector_index(chosen.qdrant_url, chosen)
             stack.push_async_callback(index.close)
             ledger = PostgresVectorLedger(pool)
             orphans = OrphanVectors(index, ledger, pages=ORPHAN_PAGES, rest_bites=0, after=await ledger.anywhere())

@@ -22,6 +22,7 @@ from groundswell.services.indexer import Indexer
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.chores import database
 from groundswell.wiring.parts import database_pool, search_models
+from groundswell.wiring.vectors import vector_index
 
 QUEUED_AHEAD = 10_000
 """Posts of a rebuild in the outbox at a time: what is posted meanwhile waits for no more than these."""
@@ -151,10 +152,7 @@ async def _index(settings: EmbeddedSettings) -> AsyncGenerator[QdrantIndex, None
             url = running[0] if running else None
         if url is None:
             url = (await stack.enter_async_context(EmbeddedQdrant(_engine_folder(settings)))).url
-        key = settings.qdrant_api_key
-        index = QdrantIndex(
-            url, api_key=key.reveal() if key is not None else None, collection=settings.qdrant_collection
-        )
+        index = vector_index(url, settings)
         stack.push_async_callback(index.close)
         yield index
 

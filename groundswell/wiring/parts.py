@@ -23,7 +23,6 @@ from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_spaces import PostgresSpaces
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_sweeps import PostgresVectorLedger
-from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
 from groundswell.core.entities import EntityExtractor
@@ -43,6 +42,7 @@ from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
 from groundswell.wiring.maintenance import Maintenance, renewal
+from groundswell.wiring.vectors import vector_index
 
 if TYPE_CHECKING:
     from groundswell.adapters.disk_spool import DiskSpool
@@ -145,13 +145,7 @@ async def search_models(
     await chain.start()
     index = None
     if qdrant_url is not None:
-        key = settings.qdrant_api_key
-        index = QdrantIndex(
-            qdrant_url,
-            api_key=key.reveal() if key is not None else None,
-            collection=settings.qdrant_collection,
-            renew=key.reveal_anew if key is not None else None,
-        )
+        index = vector_index(qdrant_url, settings)
         stack.push_async_callback(index.close)
         if prepared:
             await index.prepare()

@@ -19,7 +19,11 @@ from deployment.variants import VARIANTS
 
 ROOT = Path(__file__).resolve().parents[2]
 MORE: Mapping[str, Mapping[str, object]] = {
-    "budget": {"alert_email": "ops@example.com", "qdrant_url": "https://x.aws.cloud.qdrant.io:6333"},
+    "budget": {
+        "alert_email": "ops@example.com",
+        "qdrant_url": "https://x.aws.cloud.qdrant.io:6333",
+        "secrets": {"GROUNDSWELL_QDRANT_API_KEY": "/groundswell/qdrant-key"},
+    },
     "own-qdrant": {"traces": "off", "secrets": {"GROUNDSWELL_QDRANT_API_KEY": "/groundswell/qdrant-key"}},
 }
 DEPLOYMENTS: Mapping[str, Mapping[str, object]] = {

@@ -33,13 +33,15 @@ LOGINS_OF = {
 }
 """What each function may read, and the migration write, of the database's logins."""
 ALLOWED = {
-    "functions.api.handler.handler": NETWORKED | {"s3:GetObject"},
+    "functions.api.handler.handler": NETWORKED | {"s3:GetObject", "lambda:InvokeFunction"},
     "functions.api.sockets.handler": NETWORKED | {"execute-api:ManageConnections"},
     "functions.migrate.handler.handler": NETWORKED | {"secretsmanager:GetSecretValue", "ssm:PutParameter"},
     "functions.mover.handler.handler": NETWORKED
     | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket", "sns:Publish"},
-    "functions.cleanup.handler.handler": NETWORKED | {"sns:Publish"},
-    "functions.admin.handler.handler": NETWORKED | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"},
+    "functions.cleanup.handler.handler": NETWORKED | {"sns:Publish", "lambda:InvokeFunction"},
+    "functions.admin.handler.handler": NETWORKED
+    | {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket", "lambda:InvokeFunction"},
+    "functions.vectors.handler.handler": OWN_LOG | TRACES | {"ssm:GetParameter"},
     "functions.costs.handler.handler": OWN_LOG
     | TRACES
     | {
@@ -181,6 +183,7 @@ SERVICE_OF = {
     "functions.mover.handler.handler": "mover",
     "functions.cleanup.handler.handler": "cleanup",
     "functions.admin.handler.handler": "admin",
+    "functions.vectors.handler.handler": "vectors",
     "functions.costs.handler.handler": "costs",
 }
 
@@ -188,8 +191,11 @@ SERVICE_OF = {
 @pytest.mark.parametrize("handler", SERVICE_OF)
 def test_a_function_has_every_variable_of_its_service_and_no_other(deployment: Get, handler: str) -> None:
     function = deployment("budget").functions()[handler]
-    given = set(function.get("Environment", {}).get("Variables", {}))
-    assert_variables(given, SERVICE_OF[handler])
+    given = set(function.get("Environment", {}).get("Variables", {})) - {"AWS_USE_DUALSTACK_ENDPOINT"}
+    service = SERVICE_OF[handler]
+    if service in ("api", "cleanup", "admin"):
+        assert "GROUNDSWELL_QDRANT_VIA" in given and "GROUNDSWELL_QDRANT_API_KEY" not in given
+    assert_variables(given, service)
 
 
 def test_the_relay_has_every_variable_of_its_service_and_no_other(deployment: Get) -> None:
@@ -265,7 +271,6 @@ def test_a_budget_deployment_is_small_and_can_be_taken_down(deployment: Get) -> 
         False,
     )
     assert found.of_type("AWS::EC2::NatGateway") == {}
-    assert found.one("AWS::EC2::Instance")["InstanceType"] == "t4g.nano"
     task = found.one("AWS::ECS::TaskDefinition")
     assert (task["Cpu"], task["Memory"], task["RuntimePlatform"]["CpuArchitecture"]) == ("256", "512", "ARM64")
 
@@ -276,15 +281,79 @@ def test_a_production_deployment_survives_a_zone_and_a_slip_of_the_hand(deployme
     assert instance["MultiAZ"] is True
     assert instance["DeletionProtection"] is True
     assert len(found.of_type("AWS::EC2::NatGateway")) == 1
-    assert found.of_type("AWS::EC2::Instance") == {}
     assert found.of_type("AWS::SecretsManager::RotationSchedule")
 
 
-def test_only_the_nat_instance_has_a_public_address(deployment: Get) -> None:
-    found = deployment("budget")
-    assert found.one("AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"] == "DISABLED"
+@pytest.mark.parametrize(
+    ("name", "public", "subnets"),
+    [("budget", "ENABLED", "public"), ("combined", "ENABLED", "public"), ("production", "DISABLED", "private")],
+)
+def test_a_task_has_a_public_address_where_there_is_no_nat(
+    deployment: Get, name: str, public: str, subnets: str
+) -> None:
+    found = deployment(name)
+    network = found.one("AWS::ECS::Service")["NetworkConfiguration"]["AwsvpcConfiguration"]
+    assert network["AssignPublicIp"] == public
+    assert all(f"Vpc{subnets}Subnet" in json.dumps(subnet) for subnet in network["Subnets"])
     assert all(not subnet["MapPublicIpOnLaunch"] for subnet in found.of_type("AWS::EC2::Subnet").values())
-    assert found.of_type("AWS::EC2::EIP") == {}
+    assert len(found.of_type("AWS::EC2::NatGateway")) == len(found.of_type("AWS::EC2::EIP")) == (public == "DISABLED")
+
+
+@each_deployment
+def test_nothing_can_connect_from_the_internet(deployment: Get, name: str) -> None:
+    found = deployment(name)
+    rules = [rule for group in found.of_type("AWS::EC2::SecurityGroup").values() for rule in ingress_of(group)]
+    rules += found.of_type("AWS::EC2::SecurityGroupIngress").values()
+    assert rules
+    assert [rule for rule in rules if "CidrIp" in rule or "CidrIpv6" in rule] == []
+
+
+def ingress_of(group: dict[str, Any]) -> list[dict[str, Any]]:
+    return group.get("SecurityGroupIngress", [])
+
+
+@each_deployment
+def test_functions_of_the_network_reach_aws_over_ipv6(deployment: Get, name: str) -> None:
+    found = deployment(name)
+    assert found.of_type("AWS::EC2::EgressOnlyInternetGateway")
+    inside = [function for function in found.functions().values() if "VpcConfig" in function]
+    assert inside
+    for function in inside:
+        assert function["VpcConfig"]["Ipv6AllowedForDualStack"] is True
+        assert function["Environment"]["Variables"]["AWS_USE_DUALSTACK_ENDPOINT"] == "true"
+    (clients,) = (
+        group
+        for group in found.of_type("AWS::EC2::SecurityGroup").values()
+        if "may connect to the database" in group["GroupDescription"]
+    )
+    assert any(rule.get("CidrIpv6") == "::/0" for rule in clients["SecurityGroupEgress"])
+    sockets = [api for api in found.of_type("AWS::ApiGatewayV2::Api").values() if api["ProtocolType"] == "WEBSOCKET"]
+    assert [api["IpAddressType"] for api in sockets] == ["dualstack"] * (name != "combined")
+
+
+def test_qdrant_cloud_is_asked_by_one_function_outside_the_network_which_alone_has_the_key(deployment: Get) -> None:
+    found = deployment("budget")
+    functions = found.functions()
+    forwards = functions["functions.vectors.handler.handler"]
+    assert "VpcConfig" not in forwards
+    assert "parameter/groundswell/qdrant-key" in json.dumps(
+        forwards["Environment"]["Variables"]["GROUNDSWELL_QDRANT_API_KEY"]
+    )
+    (arn,) = {
+        json.dumps(functions[f"functions.{asks}.handler.handler"]["Environment"]["Variables"]["GROUNDSWELL_QDRANT_VIA"])
+        for asks in ("api", "cleanup", "admin")
+    }
+    for asks in ("api", "cleanup", "admin"):
+        statements = found.statements_of(functions[f"functions.{asks}.handler.handler"]["Role"]["Fn::GetAtt"][0])
+        (invokes,) = (s for s in statements if "lambda:InvokeFunction" in actions_of(s))
+        assert json.dumps(invokes["Resource"]) == arn
+
+
+@pytest.mark.parametrize("name", ["production", "own-qdrant"])
+def test_where_the_index_can_be_reached_nothing_forwards(deployment: Get, name: str) -> None:
+    functions = deployment(name).functions()
+    assert "functions.vectors.handler.handler" not in functions
+    assert all("GROUNDSWELL_QDRANT_VIA" not in f["Environment"]["Variables"] for f in functions.values())
 
 
 @each_deployment
@@ -347,7 +416,8 @@ def test_the_migration_comes_before_the_services_and_they_before_the_traffic(dep
         r["Properties"]["Handler"]: name for name, r in resources.items() if r["Type"] == "AWS::Lambda::Function"
     }
     relay = next(name for name, r in resources.items() if r["Type"] == "AWS::ECS::Service")
-    for service in (relay, *(functions[h] for h in SERVICE_OF if h in functions and "migrate" not in h)):
+    without_database = ("functions.migrate.handler.handler", "functions.vectors.handler.handler")
+    for service in (relay, *(functions[h] for h in SERVICE_OF if h in functions and h not in without_database)):
         assert migration in needs(service), service
     assert migration not in needs(functions["functions.migrate.handler.handler"])
     for name, resource in resources.items():
@@ -461,4 +531,4 @@ def test_the_costs_are_mailed_every_week(deployment: Get) -> None:
     given = dict(
         pair.split("=", 1) for pair in function["Environment"]["Variables"]["GROUNDSWELL_DEPLOYMENT"].split(",")
     )
-    assert load(given) == load(DEPLOYMENTS["budget"] | {"relay_image": "example.com/relay:1"})
+    assert load(given) == load(overrides_in(DEPLOYMENTS["budget"]) | {"relay_image": "example.com/relay:1"})

@@ -49,9 +49,11 @@ def test_a_page_that_is_not_built_is_missed_before_anything_is_deployed(tmp_path
     assert "the page is not built" in refused({}, tmp_path, tmp_path / "nowhere")
 
 
-def test_more_posts_than_the_budget_can_hold_are_refused(tmp_path: Path, site: Path) -> None:
-    message = refused({"usage": {"posts_per_day": 20_000_000}}, tmp_path, site)
-    assert "USD a month" in message
+def test_more_posts_than_the_budget_or_the_database_can_hold_are_refused(tmp_path: Path, site: Path) -> None:
+    more = {"usage": {"posts_per_day": 20_000_000}}
+    assert "USD a month" in refused({**more}, tmp_path, site)
+    rich = {**more, "monthly_budget_usd": 1_000, "qdrant": "none"}
+    assert 'set "database_storage_max_gb": 113 or "hot_days": 1' in refused(rich, tmp_path, site)
 
 
 def test_a_secret_of_the_context_reaches_its_services_by_name(deployment: Get) -> None:
@@ -61,4 +63,5 @@ def test_a_secret_of_the_context_reaches_its_services_by_name(deployment: Get) -
     found: Deployment = deployment("own-qdrant")
     for handler in ("functions.api.handler.handler", "functions.cleanup.handler.handler"):
         statements = found.statements_of(functions[handler]["Role"]["Fn::GetAtt"][0])
-        assert [s["Resource"] for s in statements if s["Action"] == "ssm:GetParameter"] == [arn]
+        (readable,) = (s["Resource"] for s in statements if s["Action"] == "ssm:GetParameter")
+        assert arn in readable
