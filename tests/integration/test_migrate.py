@@ -233,3 +233,16 @@ def test_a_key_opens_until_it_is_revoked_and_only_its_hash_is_stored(database_ur
                 await keys.revoke("mine")
 
     asyncio.run(body())
+
+
+def test_a_new_version_of_a_row_of_momentum_leaves_every_index_as_it_is(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        conn.execute(
+            "INSERT INTO momentum (entity, kind, name, as_of, stage, stage_since, mentions, authors, velocity,"
+            " acceleration, surprise, score) SELECT n::text, 'hashtag', 'x', now(), 'rising', now(), 1, 1, 1, 1, 1, n"
+            " FROM generate_series(1, 500) n"
+        )
+        conn.execute("UPDATE momentum SET score = score + 1, mentions = mentions + 1")
+        conn.execute("SELECT pg_stat_force_next_flush()")
+        counted = conn.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'momentum'")
+        assert counted.fetchone() == (500, 500)
