@@ -333,6 +333,7 @@ class PlatformStack(Stack):
             "GROUNDSWELL_DATABASE_POOL_SIZE": chosen.api_pool,
             "GROUNDSWELL_ARCHIVE": self._data.archive.location,
             "GROUNDSWELL_HOT_DAYS": chosen.hot_days,
+            "GROUNDSWELL_ARCHIVE_KEEP_DAYS": chosen.archive_keep_days,
             # The functions do it: the relay's task is too small for it, and may not write to the archive.
             "GROUNDSWELL_MAINTENANCE": "scheduled",
             "GROUNDSWELL_METRICS_FORMAT": "emf",

@@ -149,6 +149,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     maintenance: Literal["inside", "scheduled"]
     """Who moves old posts to the archive and cleans up: `inside`, the relay itself; `scheduled`, jobs that
     something else runs by the clock, as on AWS."""
+    archive_keep_days: int
+    """Days after which something else deletes the files of the archive, as the bucket's lifecycle rule does
+    on AWS. Cleanup then forgets where their posts were. 0: nothing deletes them."""
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""
@@ -386,6 +389,9 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     """Days that counts are kept in buckets of an hour."""
     counts_days_keep_days: int
     """Days that counts are kept in buckets of a day, and changes of stage with them."""
+    archive_keep_days: int
+    """Days after which something else deletes the files of the archive, as the bucket's lifecycle rule does
+    on AWS. Cleanup then forgets where their posts were. 0: nothing deletes them."""
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""
@@ -672,6 +678,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     maintenance: Literal["inside", "scheduled"]
     """Who moves old posts to the archive and cleans up: `inside`, the relay itself; `scheduled`, jobs that
     something else runs by the clock, as on AWS."""
+    archive_keep_days: int
+    """Days after which something else deletes the files of the archive, as the bucket's lifecycle rule does
+    on AWS. Cleanup then forgets where their posts were. 0: nothing deletes them."""
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""

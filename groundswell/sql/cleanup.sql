@@ -33,6 +33,28 @@ DELETE FROM alerts WHERE id IN (
     ORDER BY recorded_at LIMIT %(limit)s
 )
 
+-- name: archived_posts
+-- Posts of files that were deleted from the archive because of their age.
+DELETE FROM archived_posts WHERE key IN (
+    SELECT a.key FROM archived_posts a JOIN archive_files f ON f.id = a.file_id
+    WHERE f.state = 'archived' AND f.since < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    LIMIT %(limit)s
+)
+
+-- name: archive_files
+-- Those files, when nothing points at them any more, with what was withdrawn from them.
+WITH expired AS (
+    SELECT f.id FROM archive_files f
+    WHERE f.state = 'archived' AND f.since < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+      AND NOT EXISTS (SELECT 1 FROM archived_posts a WHERE a.file_id = f.id)
+    LIMIT %(limit)s
+), withdrawn AS (
+    DELETE FROM archive_withdrawals WHERE file_id IN (SELECT id FROM expired)
+), taken_down AS (
+    DELETE FROM archive_takedowns WHERE file_id IN (SELECT id FROM expired)
+)
+DELETE FROM archive_files WHERE id IN (SELECT id FROM expired)
+
 -- name: tombstones
 DELETE FROM tombstones WHERE id IN (
     SELECT id FROM tombstones WHERE deleted_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'

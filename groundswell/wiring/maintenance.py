@@ -226,6 +226,12 @@ def sweeps(
             },
         ),
     ]
+    if settings.archive_keep_days:
+        archived_s = settings.archive_keep_days * DAY_S
+        found += [
+            AgeSweep(pool, "archived_posts", keep_s=archived_s),
+            AgeSweep(pool, "archive_files", keep_s=archived_s),
+        ]
     posts = PostgresIndexed(pool)
     found.append(TermUpkeep(posts))
     if index is not None:

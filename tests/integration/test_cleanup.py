@@ -82,6 +82,19 @@ OLD_AND_NEW = {
         " 'rising', '2001-01-01', 1, 1, 1, 1, 1, 1 FROM generate_series(0, 9) n",
         "SELECT count(*) FROM momentum",
     ),
+    "archived_posts": (
+        "INSERT INTO archive_files (name, source, day, state, since, lease_until, manifest)"
+        " SELECT n::text, 's', '2001-01-01', 'archived', now() - n * interval '1 day', now(), '{}'"
+        " FROM generate_series(0, 9) n;"
+        " INSERT INTO archived_posts (key, file_id, author_key) SELECT name::bytea, id, 1 FROM archive_files",
+        "SELECT count(*) FROM archived_posts",
+    ),
+    "archive_files": (
+        "INSERT INTO archive_files (name, source, day, state, since, lease_until, manifest)"
+        " SELECT n::text, 's', '2001-01-01', 'archived', now() - n * interval '1 day', now(), '{}'"
+        " FROM generate_series(0, 9) n",
+        "SELECT count(*) FROM archive_files",
+    ),
 }
 
 
@@ -96,6 +109,30 @@ def test_what_is_older_than_it_is_kept_goes_and_nothing_else(name: str, database
 
     assert with_pool(database_url, scenario) == [4, 2, 0]
     assert rows(database_url, count) == [(4,)]
+
+
+def test_a_file_of_the_archive_that_is_gone_is_forgotten_after_its_posts_with_what_was_withdrawn(
+    database_url: str,
+) -> None:
+    run_sql(
+        database_url,
+        "INSERT INTO archive_files (name, source, day, state, since, lease_until, manifest)"
+        " VALUES ('old', 's', '2001-01-01', 'archived', '2001-01-05', '2001-01-05', '{}'),"
+        " ('claimed', 's', '2001-01-01', 'claimed', '2001-01-05', '2001-01-05', NULL)",
+        "INSERT INTO archived_posts (key, file_id, author_key) SELECT 'a', id, 1 FROM archive_files WHERE name = 'old'",
+        "INSERT INTO archive_withdrawals (key, file_id, rev, author_key)"
+        " SELECT 'b', id, '', 1 FROM archive_files WHERE name = 'old'",
+        "INSERT INTO archive_takedowns (file_id, source, author)"
+        " SELECT id, 's', 'x' FROM archive_files WHERE name = 'old'",
+    )
+
+    async def scenario(pool: Pool) -> list[int]:
+        posts, files = (AgeSweep(pool, name, keep_s=DAY_S) for name in ("archived_posts", "archive_files"))
+        return [await files.sweep(), await posts.sweep(), await files.sweep()]
+
+    assert with_pool(database_url, scenario) == [0, 1, 1]
+    assert rows(database_url, "SELECT name FROM archive_files") == [("claimed",)]
+    assert rows(database_url, "SELECT FROM archive_withdrawals UNION ALL SELECT FROM archive_takedowns") == []
 
 
 def test_a_note_stays_until_the_hour_that_it_came_too_late_for_is_learnt_and_a_day_at_most(database_url: str) -> None:
