@@ -13,6 +13,7 @@ BENCHES = (
     "embeddings",
     "vectors",
     "capacity",
+    "wal",
     "search",
     "ingest",
     "spool",

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from deployment.cost_lines import GIGA
+from deployment.cost_lines import GIGA, archive_days, database_gb
 from deployment.costs import default_usage
 from deployment.knobs import CONTEXT_FILE, DeploymentError, Knobs, line_for
 
@@ -103,23 +103,27 @@ def check(chosen: Knobs, usage: Mapping[str, float] | None = None) -> Fit | None
 
 
 def check_database(chosen: Knobs, usage: Mapping[str, float] | None = None) -> float:
-    """GB that the hot posts take in the database, where they fit.
+    """GB that the database takes, where they fit: hot posts, and the index of the archive.
 
     Raises:
         DeploymentError: they do not; names each line that could be changed, and to what.
     """
     assumed = usage or default_usage()
-    per_day = assumed["posts_per_day"] * assumed["database_bytes_per_post"] / GIGA
-    needed, room = per_day * chosen.hot_days, chosen.database_storage_max_gb * FILLED_SHARE
+    needed, room = database_gb(chosen, assumed), chosen.database_storage_max_gb * FILLED_SHARE
     if needed <= room:
         return needed
     remedies = [line_for("database_storage_max_gb", math.ceil(needed / FILLED_SHARE))]
-    if (days := int(room / per_day)) >= 1:
+    hot = assumed["posts_per_day"] * assumed["database_bytes_per_post"] / GIGA
+    index = assumed["posts_per_day"] * assumed["archive_index_bytes_per_post"] / GIGA
+    if (days := int((room - archive_days(chosen) * index) / hot)) >= 1:
         remedies.append(f"{line_for('hot_days', days)} (now {chosen.hot_days})")
+    if (kept := int((room - chosen.hot_days * hot) / index)) >= 1:
+        remedies.append(f"{line_for('archive_keep_days', kept)} (now {chosen.archive_keep_days})")
     raise DeploymentError(
         [
-            f"The database would fill up: {assumed['posts_per_day']:,.0f} posts a day for {chosen.hot_days} days take "
-            f"{needed:.0f} GB, and {FILLED_SHARE:.0%} of {chosen.database_storage_max_gb} GB is {room:.0f}. "
+            f"The database would fill up: {assumed['posts_per_day']:,.0f} posts a day for {chosen.hot_days} days, and "
+            f"where those of {archive_days(chosen)} days are in the archive, take {needed:.0f} GB, and "
+            f"{FILLED_SHARE:.0%} of {chosen.database_storage_max_gb} GB is {room:.0f}. "
             f"In {CONTEXT_FILE}, set {' or '.join(remedies)}."
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from deployment.database_parameters import LOG_PARAMETERS
 from deployment.knobs import Knobs
 from deployment.price_list import ALARMS, CostLine, Prices
 
@@ -14,6 +15,30 @@ DAYS = 30.4
 
 BASELINE_CORES: Mapping[str, float] = {"t4g.micro": 0.2, "t4g.small": 0.4, "t4g.medium": 0.4, "t4g.large": 0.6}
 """What a T class of RDS may use of its two processors without an end. More is billed by the hour, and never refused."""
+
+ESTIMATED_DAYS = 365
+"""How old the archive is taken to be where nothing is deleted from it."""
+LOG_ON_DISK_GB = float(LOG_PARAMETERS["max_wal_size"]) / 1000
+"""What Postgres keeps of its log."""
+
+
+def archive_days(chosen: Knobs) -> int:
+    """Days of posts that the archive has in the month that is estimated."""
+    return chosen.archive_keep_days or ESTIMATED_DAYS
+
+
+def database_gb(chosen: Knobs, usage: Mapping[str, float]) -> float:
+    """What the database holds: hot posts with their counts, and where each archived post is."""
+    each = chosen.hot_days * usage["database_bytes_per_post"]
+    return usage["posts_per_day"] * (each + archive_days(chosen) * usage["archive_index_bytes_per_post"]) / GIGA
+
+
+def storage_gb(chosen: Knobs, needed: float) -> float:
+    """How far RDS has grown the disk: by a tenth, and 10 GB at least, whenever less than a tenth of it is free."""
+    stored = float(chosen.database_storage_gb)
+    while needed + LOG_ON_DISK_GB > stored * 0.9 and stored < chosen.database_storage_max_gb:
+        stored += max(10.0, stored / 10)
+    return min(stored, float(chosen.database_storage_max_gb))
 
 
 def lines(chosen: Knobs, usage: Mapping[str, float], at: Prices) -> list[CostLine]:
@@ -58,8 +83,8 @@ class _Month:
     def database(self) -> list[CostLine]:
         chosen = self.chosen
         zones = 2 if chosen.database_multi_az else 1
-        needed = self.usage["posts_per_day"] * chosen.hot_days * self.usage["database_bytes_per_post"] / GIGA
-        stored = min(max(chosen.database_storage_gb, needed * 1.5), chosen.database_storage_max_gb)
+        needed = database_gb(chosen, self.usage)
+        stored = storage_gb(chosen, needed)
         found = [
             CostLine(
                 "RDS",
@@ -73,7 +98,7 @@ class _Month:
                 "RDS",
                 f"{stored:.0f} GB of gp3 storage",
                 zones * self.at.of("rds_storage_gb", stored),
-                f"the mover keeps about {needed:.0f} GB",
+                f"{needed:.0f} GB of posts and of the archive's index; RDS adds storage before it is full",
             ),
             self._backups(needed, stored),
         ]
@@ -102,13 +127,13 @@ class _Month:
     def _backups(self, needed: float, stored: float) -> CostLine:
         """Daily snapshots share what did not change; the log is kept whole for every day that can be restored."""
         usage, days = self.usage, self.chosen.database_backup_days
-        log = usage["posts_per_day"] * usage["wal_bytes_per_post"] * usage["wal_overhead"] / GIGA
+        log = usage["posts_per_day"] * usage["wal_bytes_per_post"] / GIGA
         kept = needed + log * days
         return CostLine(
             "RDS",
             f"{kept:.0f} GB of backups",
             self.at.of("rds_backup_gb", max(0.0, kept - stored)),
-            f"{days} days of the database's log, {log:.0f} GB each; as much as the storage is free",
+            f"{log:.0f} GB of the database's log for each day ({days}), and the data; as much as the storage is free",
         )
 
     def network(self) -> list[CostLine]:
@@ -275,15 +300,15 @@ class _Month:
     def storage(self) -> list[CostLine]:
         chosen, usage = self.chosen, self.usage
         per_day = usage["posts_per_day"] * usage["archive_bytes_per_post"] / GIGA
-        days = chosen.archive_keep_days or 365
-        warm = per_day * min(days, chosen.archive_cold_after_days)
-        cold = per_day * max(0, days - chosen.archive_cold_after_days)
+        days = archive_days(chosen)
+        warm_days = min(days, chosen.archive_cold_after_days) if chosen.archive_grows_cold else days
+        warm, cold = per_day * warm_days, per_day * (days - warm_days)
         files = (usage["posts_per_day"] / usage["archive_file_posts"] + 1) * 2 * DAYS / 1000
         usd = (
             self.at.of("s3_gb", warm)
             + self.at.of("s3_cold_gb", cold)
             + self.at.of("s3_put_thousand", files)
-            + self.at.of("s3_cold_put_thousand", files)
+            + self.at.of("s3_cold_put_thousand", files if chosen.archive_grows_cold else 0)
         )
         kept = f"full after {days} days" if chosen.archive_keep_days else "as it is after a year; nothing is deleted"
         assets = usage["assets_gb"] * usage["releases_kept"]
@@ -292,7 +317,8 @@ class _Month:
                 "S3",
                 f"archive, {warm + cold:.0f} GB",
                 usd,
-                f"{kept}; Parquet and zstd, cold after {chosen.archive_cold_after_days} days",
+                f"{kept}; Parquet and zstd"
+                + (f", cold after {chosen.archive_cold_after_days} days" if chosen.archive_grows_cold else ""),
                 ("AWS::S3::Bucket",),
             ),
             CostLine(

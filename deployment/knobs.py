@@ -14,6 +14,8 @@ from functools import cache
 from typing import Any, get_type_hints
 
 CONTEXT_FILE = "cdk/cdk.json"
+COLD_LEAST_DAYS = 90
+"""Of Glacier Instant Retrieval, S3 bills as many days, however soon a file is deleted."""
 
 
 class DeploymentError(ValueError):
@@ -117,7 +119,7 @@ class Knobs:
         "Storage grows by itself up to this; each GB costs.", budget=40, production=500, low=20, high=65_536
     )
     database_multi_az: bool = _knob("A standby in another zone takes over by itself.", budget=False, production=True)
-    database_backup_days: int = _knob("Days to which it can be restored.", budget=2, production=14, low=1, high=35)
+    database_backup_days: int = _knob("Days to which it can be restored.", budget=1, production=14, low=1, high=35)
     rotate_database_password_days: int = _knob(
         "Days between two changes of the database's password; 0 leaves it to you (docs/deploy.md).",
         budget=0,
@@ -228,7 +230,7 @@ class Knobs:
         high=3650,
     )
     archive_keep_days: int = _knob(
-        "Days after which archived posts are deleted; 0 keeps them.", budget=180, production=0, low=0, high=36_500
+        "Days after which archived posts are deleted; 0 keeps them.", budget=60, production=0, low=0, high=36_500
     )
 
     # ------------------------------------------------------------------ live frames
@@ -255,6 +257,11 @@ class Knobs:
     @property
     def production(self) -> bool:
         return self.profile == "production"
+
+    @property
+    def archive_grows_cold(self) -> bool:
+        """Whether files stay long enough for cold storage to pay: S3 bills at least `COLD_LEAST_DAYS` of it."""
+        return not self.archive_keep_days or self.archive_keep_days >= self.archive_cold_after_days + COLD_LEAST_DAYS
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ class Archive(Construct):
                             storage_class=s3.StorageClass.GLACIER_INSTANT_RETRIEVAL,
                             transition_after=Duration.days(chosen.archive_cold_after_days),
                         )
-                    ],
+                    ]
+                    if chosen.archive_grows_cold
+                    else None,
                     expiration=Duration.days(chosen.archive_keep_days) if chosen.archive_keep_days else None,
                     abort_incomplete_multipart_upload_after=Duration.days(1),
                 )

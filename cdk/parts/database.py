@@ -11,6 +11,7 @@ from cdk.environment import ROOT, SecretReference
 from cdk.nag import accept
 from cdk.parts.network import Network
 from deployment.connections import MAX_CONNECTIONS
+from deployment.database_parameters import LOG_PARAMETERS
 from deployment.knobs import DeploymentError, Knobs
 
 NAME = "groundswell"
@@ -47,6 +48,7 @@ class Database(Construct):
                 engine=engine,
                 description="TLS for every connection, and the number that the connection budget counts with",
                 parameters={
+                    **LOG_PARAMETERS,
                     "rds.force_ssl": "1",
                     "max_connections": str(self.max_connections),
                     "log_min_duration_statement": "1000",

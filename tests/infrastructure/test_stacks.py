@@ -12,6 +12,7 @@ from cdk.environment import schema
 from cdk.parts.function import NETWORK_ACTIONS
 from cdk.parts.gateway import ACTIONS
 from deployment import connections
+from deployment.database_parameters import LOG_PARAMETERS
 from deployment.knobs import load, overrides_in
 from groundswell.core import subscriptions
 from groundswell.wiring.parts import RELAY_POOL_SIZE
@@ -368,13 +369,26 @@ def test_no_bucket_is_public_and_none_takes_plain_http(deployment: Get, name: st
         assert any(s["Condition"].get("Bool") == {"aws:SecureTransport": "false"} for s in denied)
 
 
-def test_the_archive_grows_cold_and_is_never_removed_with_its_stack(deployment: Get) -> None:
-    template = deployment("budget").templates["Data"]
-    (bucket,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::S3::Bucket")
-    assert bucket["DeletionPolicy"] == "Retain"
-    (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
-    assert rule["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": 30}]
-    assert rule["ExpirationInDays"] == 180
+def test_the_archive_is_never_removed_with_its_stack_and_grows_cold_where_files_stay_long(deployment: Get) -> None:
+    def rule_of(name: str) -> dict[str, Any]:
+        template = deployment(name).templates["Data"]
+        (bucket,) = (r for r in template["Resources"].values() if r["Type"] == "AWS::S3::Bucket")
+        assert bucket["DeletionPolicy"] == "Retain"
+        (rule,) = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+        return rule
+
+    # S3 bills ninety days of cold storage at least: files that are deleted after sixty days would cost more in it.
+    assert "Transitions" not in rule_of("budget")
+    assert rule_of("budget")["ExpirationInDays"] == 60
+    assert rule_of("production")["Transitions"] == [{"StorageClass": "GLACIER_IR", "TransitionInDays": 90}]
+    assert "ExpirationInDays" not in rule_of("production")
+
+
+def test_the_database_writes_its_log_as_it_was_measured(deployment: Get) -> None:
+    parameters = deployment("budget").one("AWS::RDS::DBParameterGroup")["Parameters"]
+    assert parameters.items() >= LOG_PARAMETERS.items()
+    cleanup = deployment("budget").functions()["functions.cleanup.handler.handler"]
+    assert cleanup["Environment"]["Variables"]["GROUNDSWELL_ARCHIVE_KEEP_DAYS"] == "60"
 
 
 # ------------------------------------------------------------------ services and traffic

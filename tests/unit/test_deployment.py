@@ -163,7 +163,19 @@ def line_of(what: str, usage: Mapping[str, float] | None = None, **overrides: ob
 def test_backups_cost_what_the_log_of_the_days_takes_above_the_storage() -> None:
     assert line_of("of backups", {"wal_bytes_per_post": 1000}) == 0
     assert 0 < line_of("of backups") < line_of("of backups", database_backup_days=7)
-    assert line_of("of backups", {"wal_bytes_per_post": 10_200}) > 2 * line_of("of backups")
+    log = costs.default_usage()["wal_bytes_per_post"]
+    assert line_of("of backups", {"wal_bytes_per_post": 2 * log}) > 2 * line_of("of backups")
+
+
+def test_the_archives_index_takes_storage_as_long_as_its_files_are_kept() -> None:
+    assert line_of("20 GB of gp3 storage") == pytest.approx(2.30)
+    assert line_of("40 GB of gp3 storage", archive_keep_days=180) == pytest.approx(4.60)
+    assert line_of("of gp3 storage", {"archive_index_bytes_per_post": 0}, archive_keep_days=180) == pytest.approx(2.30)
+
+
+def test_files_that_are_deleted_early_do_not_pay_for_cold_storage() -> None:
+    assert "cold" not in next(line.note for line in costs.estimate(load({})).lines if "archive, " in line.what)
+    assert line_of("archive, ", archive_keep_days=119) > line_of("archive, ", archive_keep_days=120)
 
 
 def test_processor_time_above_the_baseline_of_a_t_class_is_billed() -> None:
@@ -186,14 +198,16 @@ def test_x86_is_priced_as_x86() -> None:
 # ------------------------------------------------------------------ capacity
 def test_posts_that_do_not_fit_are_refused_with_each_size_that_would_hold_them() -> None:
     usage = {**costs.default_usage(), "posts_per_day": 12_000_000.0}
-    with pytest.raises(DeploymentError, match="take 54 GB, and 80% of 40 GB is 32") as refused:
-        capacity.check_database(load({}), usage)
-    storage, days = re.findall(r'"(?:database_storage_max_gb|hot_days)": (\d+)', str(refused.value))
-    assert capacity.check_database(load({"database_storage_max_gb": storage}), usage) == pytest.approx(54)
-    assert capacity.check_database(load({"hot_days": days}), usage)
-    for too_small in ({"database_storage_max_gb": int(storage) - 1}, {"hot_days": int(days) + 1}):
+    large = {"database_storage_max_gb": 160}
+    with pytest.raises(DeploymentError, match="80% of 160 GB is 128") as refused:
+        capacity.check_database(load(large), usage)
+    found = re.findall(r'"(database_storage_max_gb|hot_days|archive_keep_days)": (\d+)', str(refused.value))
+    assert [name for name, _ in found] == ["database_storage_max_gb", "hot_days", "archive_keep_days"]
+    for name, number in found:
+        assert capacity.check_database(load({**large, name: number}), usage)
+        too_much = int(number) + (-1 if name == "database_storage_max_gb" else 1)
         with pytest.raises(DeploymentError):
-            capacity.check_database(load(too_small), usage)
+            capacity.check_database(load({**large, name: too_much}), usage)
 
 
 def test_what_costs_more_than_it_may_is_refused_with_its_dearest_lines() -> None:
