@@ -45,6 +45,7 @@ async def measure(seconds: float, warm_up: float, rate: float) -> None:
                     "GROUNDSWELL_DATA_DIR": str(data_dir / "relay"),
                     "GROUNDSWELL_DATABASE_URL": url,
                     "GROUNDSWELL_QDRANT_URL": qdrant_url,
+                    "GROUNDSWELL_QDRANT_API_KEY": engine.api_key,
                     "GROUNDSWELL_SOURCE": "jetstream",
                     "GROUNDSWELL_JETSTREAM_HOSTS": address,
                     "GROUNDSWELL_LOG_LEVEL": "warning",

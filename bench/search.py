@@ -147,6 +147,7 @@ async def over_http(stand: Stand, texts: Sequence[str]) -> tuple[dict[str, list[
     environment = {
         "GROUNDSWELL_DATABASE_URL": stand.database_url,
         "GROUNDSWELL_QDRANT_URL": stand.qdrant_url,
+        "GROUNDSWELL_QDRANT_API_KEY": stand.qdrant_key,
         "GROUNDSWELL_EMBEDDING_CHAIN": MODEL,
         "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0",
         "GROUNDSWELL_API_PORT": str(_free_port()),

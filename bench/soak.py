@@ -83,6 +83,7 @@ async def measure(warm_up: float, minutes: float, rate: float, behind_s: float) 
                 "GROUNDSWELL_DATA_DIR": str(data_dir / "services"),
                 "GROUNDSWELL_DATABASE_URL": url,
                 "GROUNDSWELL_QDRANT_URL": qdrant_url,
+                "GROUNDSWELL_QDRANT_API_KEY": engine.api_key,
                 "GROUNDSWELL_LOG_LEVEL": "error",
             }
             api_environment = {**shared, "GROUNDSWELL_API_PORT": f"{port}", "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0"}

@@ -209,7 +209,7 @@ class Asking:
 
 async def vectors_in_engine(folder: Path, model: StaticModel, vectors: Rows) -> list[Row]:
     async with EmbeddedQdrant(folder) as engine:
-        index = QdrantIndex(engine.url, timeout_s=60)
+        index = QdrantIndex(engine.url, api_key=engine.api_key, timeout_s=60)
         try:
             bench = Asking(engine, index, model, vectors)
             rows = await bench.fill()

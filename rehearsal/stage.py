@@ -39,6 +39,8 @@ from rehearsal.network import HOST, INSIDE, Certificates, DatabaseDoor, environm
 RATE = 40
 """Posts a second of the simulated source."""
 START_LIMIT_S = 60.0
+VECTOR_KEY_NAME = "/groundswell/qdrant-key"
+"""Of the parameter that keeps the vector engine's key, as docs/deploy.md names it."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -212,6 +214,7 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
         engine = EmbeddedQdrant(folder / "qdrant", port=vectors)
         await engine.start()
         stack.push_async_callback(engine.stop)
+        stage.account.client("ssm").put_parameter(Name=VECTOR_KEY_NAME, Value=engine.api_key, Type="SecureString")
         source = await stack.enter_async_context(_source(folder))
         query = parse_qs(urlsplit(stage.superuser_url).query)
         stage.door = DatabaseDoor(Path(query["host"][0]) / f".s.PGSQL.{SOCKET_PORT}", database)
@@ -230,6 +233,7 @@ async def open_stage(folder: Path, *, packages: bool, tell: Any) -> AsyncGenerat
                 "GROUNDSWELL_JETSTREAM_HOSTS": source,
                 "GROUNDSWELL_QDRANT_URL": f"http://{HOST}:{vectors}",
             },
+            "secrets": {"GROUNDSWELL_QDRANT_API_KEY": VECTOR_KEY_NAME},
             "groundswell:code-alone": "" if packages else "yes",
         }
         local_aws.hooks.database = lambda secret: make_user(stage, secret, folder / "rds" / "postgres")

@@ -24,7 +24,7 @@ from tests.roles import make_roles
 
 _numbers = itertools.count()
 
-SHARED_BY_MODULE = frozenset({"browser", "engine_url", "s3_url", "scored", "used"})
+SHARED_BY_MODULE = frozenset({"browser", "engine", "s3_url", "scored", "used"})
 """Fixtures of a module that are costly to make: with several workers, one worker runs all tests of the module."""
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from groundswell.adapters.qdrant import QdrantIndex
+from groundswell.adapters.qdrant_embedded.access import Access
 from groundswell.adapters.qdrant_embedded.engine import Engine
 from groundswell.adapters.qdrant_embedded.server import App
 
@@ -22,7 +23,7 @@ class InProcess(httpx.ASGITransport):
         self._folder = tempfile.TemporaryDirectory(prefix="groundswell-test-vectors-")
         self.engine = Engine(Path(self._folder.name))
         self.received: list[tuple[str, str]] = []
-        super().__init__(App(self.engine, api_key=api_key, strict=strict))
+        super().__init__(App(self.engine, access=Access(api_key=api_key), strict=strict))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.received.append((request.method, request.url.path))

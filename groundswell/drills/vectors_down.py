@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-import httpx
-
+from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.drills.harness.rig import Rig, Setup
 from groundswell.drills.harness.running import Drill
 
@@ -71,9 +70,11 @@ async def _indexed(rig: Rig) -> None:
 
 async def _points(rig: Rig) -> int:
     assert rig.engine is not None, "this drill is set up with an engine"
-    async with httpx.AsyncClient(base_url=rig.engine.url, timeout=15, trust_env=False) as client:
-        answer = await client.post("/collections/posts/points/count", json={"exact": True})
-    return answer.json()["result"]["count"]
+    index = QdrantIndex(rig.engine.url, api_key=rig.engine.api_key, timeout_s=15)
+    try:
+        return await index.count()
+    finally:
+        await index.close()
 
 
 DRILL = Drill(

@@ -54,19 +54,21 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         progress.step("Bringing the schema up to date")
         await migrate(url)
 
-        qdrant_url, qdrant_missing = settings.qdrant_url, None
+        qdrant_url, qdrant_key, qdrant_missing = settings.qdrant_url, None, None
         if qdrant_url is None:
             progress.step("Starting the vector engine")
             engine = EmbeddedQdrant(data_dir / "qdrant")
             try:
-                qdrant_url = await engine.start()
+                qdrant_url, qdrant_key = await engine.start(), engine.api_key
                 stack.push_async_callback(engine.stop)
             except (DataDirectoryError, VectorIndexUnavailable) as error:
                 qdrant_missing = error.detail
                 progress.note(f"Search goes on by words alone. {error.detail}")
 
         progress.step("Loading the embedding model")
-        models = await search_models(stack, settings, qdrant_url=qdrant_url, qdrant_missing=qdrant_missing)
+        models = await search_models(
+            stack, settings, qdrant_url=qdrant_url, qdrant_key=qdrant_key, qdrant_missing=qdrant_missing
+        )
         missing = models.chain.why_none()
         if missing is not None:
             progress.note(f"Search goes on by words alone: {missing}")

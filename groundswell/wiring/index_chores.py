@@ -59,7 +59,7 @@ async def inspect_index(settings: EmbeddedSettings) -> IndexReport:
             points = await index.count()
         except VectorIndexUnavailable as error:
             return IndexReport(state, indexing, None, error.detail)
-    return IndexReport(state, indexing, points, engine_bytes=None if running is None else _resident_bytes(running[1]))
+    return IndexReport(state, indexing, points, engine_bytes=None if running is None else _resident_bytes(running.pid))
 
 
 async def rebuild_index(
@@ -116,10 +116,11 @@ async def _follow(
 
 async def _work_here(stack: AsyncExitStack, settings: EmbeddedSettings, pool: Pool, *, from_scratch: bool) -> None:
     """An indexer of our own, until the stack closes."""
-    url = settings.qdrant_url
+    url, key = settings.qdrant_url, None
     if url is None:
-        url = (await stack.enter_async_context(EmbeddedQdrant(_engine_folder(settings)))).url
-    models = await search_models(stack, settings, qdrant_url=url)
+        engine = await stack.enter_async_context(EmbeddedQdrant(_engine_folder(settings)))
+        url, key = engine.url, engine.api_key
+    models = await search_models(stack, settings, qdrant_url=url, qdrant_key=key)
     if models.chain.active is None or models.index is None:
         raise EmbeddingUnavailable(models.chain.why_none() or "There is no vector index.")
     if from_scratch:
@@ -146,13 +147,13 @@ async def _posts(stack: AsyncExitStack, settings: EmbeddedSettings) -> tuple[Pos
 async def _index(settings: EmbeddedSettings) -> AsyncGenerator[QdrantIndex, None]:
     """The index of the settings, or the embedded one: that which runs, or one started for now."""
     async with AsyncExitStack() as stack:
-        url = settings.qdrant_url
+        url, own_key = settings.qdrant_url, None
         if url is None:
-            running = running_engine(_engine_folder(settings))
-            url = running[0] if running else None
-        if url is None:
-            url = (await stack.enter_async_context(EmbeddedQdrant(_engine_folder(settings)))).url
-        index = vector_index(url, settings)
+            engine = running_engine(_engine_folder(settings))
+            if engine is None:
+                engine = await stack.enter_async_context(EmbeddedQdrant(_engine_folder(settings)))
+            url, own_key = engine.url, engine.api_key
+        index = vector_index(url, settings, own_key=own_key)
         stack.push_async_callback(index.close)
         yield index
 

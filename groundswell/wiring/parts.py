@@ -132,6 +132,7 @@ async def search_models(
     settings: RelaySettings | ApiSettings | EmbeddedSettings,
     *,
     qdrant_url: str | None,
+    qdrant_key: str | None = None,
     qdrant_missing: str | None = None,
     prepared: bool = True,
 ) -> Models:
@@ -139,13 +140,16 @@ async def search_models(
 
     What the index is reached with takes a second or two to load. It is loaded here, unless not `prepared`: then the
     first request to the index waits for it, and others do not.
+
+    Args:
+        qdrant_key: the key of an engine of this platform's own; None for the key of the settings.
     """
     chain = embedding_chain(settings)
     stack.push_async_callback(chain.close)
     await chain.start()
     index = None
     if qdrant_url is not None:
-        index = vector_index(qdrant_url, settings)
+        index = vector_index(qdrant_url, settings, own_key=qdrant_key)
         stack.push_async_callback(index.close)
         if prepared:
             await index.prepare()

@@ -52,6 +52,7 @@ class Stand(msgspec.Struct, frozen=True):
     engine_bytes: int | None
     database_url: str
     qdrant_url: str
+    qdrant_key: str
     store_pids: tuple[int, ...]
     """The processes of both stores; Postgres has one more for each connection below its own."""
 
@@ -87,7 +88,7 @@ async def search_stand(
         folder = folder or _folder(stack)
         pool, url, server_pid = await _database(stack, folder, posts)
         engine = await stack.enter_async_context(EmbeddedQdrant(folder / "qdrant"))
-        index = QdrantIndex(engine.url)
+        index = QdrantIndex(engine.url, api_key=engine.api_key)
         stack.push_async_callback(index.close)
         outbox = PostgresOutbox(pool)
         waiting, started = await outbox.depth(), SystemClock().monotonic()
@@ -107,6 +108,7 @@ async def search_stand(
             engine_bytes=_resident_bytes(str(engine.pid)),
             database_url=url,
             qdrant_url=engine.url,
+            qdrant_key=engine.api_key,
             store_pids=tuple(pid for pid in (server_pid, engine.pid) if pid is not None),
         )
 

@@ -7,9 +7,18 @@ from groundswell.settings_model import AdminSettings, ApiSettings, CleanupSettin
 
 
 def vector_index(
-    url: str, settings: RelaySettings | ApiSettings | CleanupSettings | AdminSettings | EmbeddedSettings
+    url: str,
+    settings: RelaySettings | ApiSettings | CleanupSettings | AdminSettings | EmbeddedSettings,
+    *,
+    own_key: str | None = None,
 ) -> QdrantIndex:
-    """The index at `url`, with the key and the collection of the settings. Close it in the end."""
+    """Return the index at `url`, with the key and the collection of the settings. Close it in the end.
+
+    Args:
+        own_key: the key of an engine of this platform's own, in place of the key of the settings.
+    """
+    if own_key is not None:
+        return QdrantIndex(url, api_key=own_key, collection=settings.qdrant_collection)
     key = settings.qdrant_api_key
     via = None if isinstance(settings, RelaySettings) else settings.qdrant_via
     transport = None

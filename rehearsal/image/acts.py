@@ -173,6 +173,7 @@ async def _parts(folder: Path) -> AsyncGenerator[tuple[str, str, dict[str, str],
             "GROUNDSWELL_SOURCE": "jetstream",
             "GROUNDSWELL_JETSTREAM_HOSTS": address,
             "GROUNDSWELL_QDRANT_URL": f"http://{HOST}:{vectors}",
+            "GROUNDSWELL_QDRANT_API_KEY": engine.api_key,
         }
         yield f"{url}?sslmode=verify-full&sslrootcert=/tmp/authority.pem", superuser_url, variables, api
 

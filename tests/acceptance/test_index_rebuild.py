@@ -78,7 +78,7 @@ async def missing(platform: Platform, pks: Set[int]) -> Set[int]:
     """Those of `pks` that are not in the index once it has had time, and that are still posts."""
     engine = running_engine(platform.data_dir / "qdrant")
     assert engine is not None
-    index = QdrantIndex(engine[0])
+    index = QdrantIndex(engine.url, api_key=engine.api_key)
     left = pks
     try:
         async with asyncio.timeout(PATIENCE_S):

@@ -40,9 +40,10 @@ def runner() -> Iterator[asyncio.Runner]:
 
 
 @pytest.fixture(scope="module")
-def engine_url(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def engine(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedQdrant]:
     engine = EmbeddedQdrant(tmp_path_factory.mktemp("vectors"))
-    yield runner.run(engine.start())
+    runner.run(engine.start())
+    yield engine
     runner.run(engine.stop())
 
 
@@ -50,8 +51,11 @@ def engine_url(runner: asyncio.Runner, tmp_path_factory: pytest.TempPathFactory)
 def bench(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Iterator[Bench]:
     """In this process every exchange is held against Qdrant's description of its API, in strict mode."""
     checked = None if request.param == "own process" else Checked()
-    url = request.getfixturevalue("engine_url") if checked is None else URL
-    bench = Bench(runner, url=url, transport=checked)
+    if checked is None:
+        engine: EmbeddedQdrant = request.getfixturevalue("engine")
+        bench = Bench(runner, url=engine.url, api_key=engine.api_key)
+    else:
+        bench = Bench(runner, url=URL, transport=checked)
     bench.run(bench.index.ensure(SPACE))
     yield bench
     bench.run(bench.index.close())

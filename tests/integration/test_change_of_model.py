@@ -134,7 +134,7 @@ def models(tmp_path: Path) -> Path:
 def test_a_change_of_model_is_a_non_event(database_url: str, models: Path, tmp_path: Path) -> None:
     async def scenario(pool: Pool) -> None:
         async with EmbeddedQdrant(tmp_path / "vectors", seal_at=150) as engine:
-            index = QdrantIndex(engine.url, timeout_s=60)
+            index = QdrantIndex(engine.url, api_key=engine.api_key, timeout_s=60)
             await add(pool, [CAT, *(f"bitcoin climbs after the rate cut {n}" for n in range(MANY - 1))])
             before = Platform(pool, index, models, [A], rate=0)
 
@@ -257,7 +257,7 @@ def test_without_a_model_posts_wait_in_the_outbox_and_none_is_lost(database_url:
 def test_a_space_that_was_dropped_a_moment_ago_is_no_failure(database_url: str, models: Path, tmp_path: Path) -> None:
     async def scenario(pool: Pool) -> None:
         async with EmbeddedQdrant(tmp_path / "vectors") as engine:
-            index = QdrantIndex(engine.url, timeout_s=60)
+            index = QdrantIndex(engine.url, api_key=engine.api_key, timeout_s=60)
             await add(pool, [CAT, "bitcoin climbs"])
             platform = Platform(pool, index, models, [A, B], rate=0)
 

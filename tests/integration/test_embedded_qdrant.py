@@ -62,7 +62,7 @@ def nearest(collection: Collection, pk: int, limit: int = 1) -> list[int]:
 def test_acknowledged_writes_survive_kill_9_and_the_engine_comes_back_at_the_same_address(tmp_path: Path) -> None:
     async def scenario() -> tuple[str, str, int, int]:
         async with EmbeddedQdrant(tmp_path) as engine:
-            index = QdrantIndex(engine.url)
+            index = QdrantIndex(engine.url, api_key=engine.api_key)
             await index.ensure(SPACE)
             await index.upsert(points(range(1_500)))
             await index.delete([7])
@@ -135,7 +135,10 @@ asyncio.run(main())
 
 def test_what_the_engine_does_not_speak_is_refused_by_name(tmp_path: Path) -> None:
     async def scenario() -> list[tuple[int, str]]:
-        async with EmbeddedQdrant(tmp_path) as engine, httpx.AsyncClient(base_url=engine.url) as http:
+        async with (
+            EmbeddedQdrant(tmp_path) as engine,
+            httpx.AsyncClient(base_url=engine.url, headers={"api-key": engine.api_key}) as http,
+        ):
             vectors = {"toy": {"size": 32, "distance": "Cosine"}}
             assert (await http.put("/collections/posts", json={"vectors": vectors})).json()["result"] is True
             answers = [
@@ -163,8 +166,11 @@ def test_what_the_engine_does_not_speak_is_refused_by_name(tmp_path: Path) -> No
 
 def test_points_are_scrolled_retrieved_counted_and_deleted_by_filter(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with EmbeddedQdrant(tmp_path, seal_at=600) as engine, httpx.AsyncClient(base_url=engine.url) as http:
-            index = QdrantIndex(engine.url)
+        async with (
+            EmbeddedQdrant(tmp_path, seal_at=600) as engine,
+            httpx.AsyncClient(base_url=engine.url, headers={"api-key": engine.api_key}) as http,
+        ):
+            index = QdrantIndex(engine.url, api_key=engine.api_key)
             await index.ensure(SPACE)
             await index.upsert(points(range(1_000)))
 
@@ -316,8 +322,11 @@ def test_a_new_vector_and_a_new_index_reach_every_shard(tmp_path: Path) -> None:
 
 def test_searches_go_on_while_the_engine_optimises(tmp_path: Path) -> None:
     async def scenario() -> int:
-        async with EmbeddedQdrant(tmp_path, seal_at=3_000) as engine, httpx.AsyncClient(base_url=engine.url) as http:
-            index = QdrantIndex(engine.url)
+        async with (
+            EmbeddedQdrant(tmp_path, seal_at=3_000) as engine,
+            httpx.AsyncClient(base_url=engine.url, headers={"api-key": engine.api_key}) as http,
+        ):
+            index = QdrantIndex(engine.url, api_key=engine.api_key)
             await index.ensure(SPACE)
             await index.upsert(points(range(3_500)))
             answered = 0
@@ -337,8 +346,11 @@ def test_searches_go_on_while_the_engine_optimises(tmp_path: Path) -> None:
 
 def test_every_field_that_is_filtered_by_has_an_index(tmp_path: Path) -> None:
     async def scenario() -> set[str]:
-        async with EmbeddedQdrant(tmp_path) as engine, httpx.AsyncClient(base_url=engine.url) as http:
-            index = QdrantIndex(engine.url)
+        async with (
+            EmbeddedQdrant(tmp_path) as engine,
+            httpx.AsyncClient(base_url=engine.url, headers={"api-key": engine.api_key}) as http,
+        ):
+            index = QdrantIndex(engine.url, api_key=engine.api_key)
             await index.ensure(SPACE)
             await index.close()
             return set(
@@ -350,7 +362,10 @@ def test_every_field_that_is_filtered_by_has_an_index(tmp_path: Path) -> None:
 
 def test_a_quantisation_that_the_engine_does_not_have_is_refused(tmp_path: Path) -> None:
     async def scenario() -> int:
-        async with EmbeddedQdrant(tmp_path) as engine, httpx.AsyncClient(base_url=engine.url) as http:
+        async with (
+            EmbeddedQdrant(tmp_path) as engine,
+            httpx.AsyncClient(base_url=engine.url, headers={"api-key": engine.api_key}) as http,
+        ):
             body = {"vectors": {"toy": {"size": 2, "distance": "Cosine"}}, "quantization_config": {"binary": {}}}
             return (await http.put("/collections/posts", json=body)).status_code
 

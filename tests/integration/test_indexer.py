@@ -68,7 +68,7 @@ def test_the_outbox_waits_out_an_engine_that_is_away(database_url: str, model: S
         engine = EmbeddedQdrant(tmp_path)
         url = await engine.start()
         await engine.stop()
-        index = QdrantIndex(url, timeout_s=5)
+        index = QdrantIndex(url, api_key=engine.api_key, timeout_s=5)
         indexer = Indexer(world.outbox, index, model, SystemClock())
         stop = asyncio.Event()
         task = asyncio.create_task(indexer.run(stop))
@@ -76,7 +76,7 @@ def test_the_outbox_waits_out_an_engine_that_is_away(database_url: str, model: S
         assert indexer.state.phase == "waiting"
         assert "does not answer" in (indexer.state.last_error or "")
         assert await world.outbox.depth() == len(TEXTS)
-        async with EmbeddedQdrant(tmp_path, port=int(url.rpartition(":")[2])):
+        async with EmbeddedQdrant(tmp_path, port=int(url.rpartition(":")[2]), api_key=engine.api_key):
             await until(lambda: empty(world.outbox))
             assert await index.count() == len(TEXTS)
             stop.set()

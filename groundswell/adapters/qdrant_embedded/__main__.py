@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 
+from groundswell.adapters.qdrant_embedded.access import Access
 from groundswell.adapters.qdrant_embedded.collection import SEAL_AT
 from groundswell.adapters.qdrant_embedded.engine import Engine
 from groundswell.adapters.qdrant_embedded.process import API_KEY_VARIABLE
@@ -42,6 +43,13 @@ def main() -> int:
 
 async def _serve(arguments: argparse.Namespace) -> int:
     path, port, strict = arguments.path, arguments.port, arguments.strict
+    # Taken out of the environment: the processes that this one starts have no use for it.
+    api_key = os.environ.pop(API_KEY_VARIABLE, "")
+    if not api_key:
+        raise VectorIndexUnavailable(
+            f"The vector engine has no API key, so that every user of this machine could read and change it. "
+            f"Set {API_KEY_VARIABLE} to a random text."
+        )
     # Named TCP, or asyncio leaves Nagle's algorithm on: an answer of two writes would wait 40 ms for the client.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
@@ -55,10 +63,11 @@ async def _serve(arguments: argparse.Namespace) -> int:
             f"The vector engine cannot listen on {LOOPBACK}:{port} ({error.strerror}). Choose another port."
         ) from error
     engine = Engine(path, seal_at=arguments.seal_at)
+    host, bound = listener.getsockname()
     try:
         server = uvicorn.Server(
             uvicorn.Config(
-                App(engine, api_key=os.environ.get(API_KEY_VARIABLE), strict=strict),
+                App(engine, access=Access(api_key=api_key, host=f"{host}:{bound}"), strict=strict),
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
@@ -72,7 +81,6 @@ async def _serve(arguments: argparse.Namespace) -> int:
         work = asyncio.create_task(engine.work())
         # Work that fails has met a damaged store: stop loudly, and let the supervisor start again from the disk.
         work.add_done_callback(lambda _: setattr(server, "should_exit", True))
-        host, bound = listener.getsockname()
         _tell({"url": f"http://{host}:{bound}"})
         await server.serve(sockets=[listener])
         work.cancel()

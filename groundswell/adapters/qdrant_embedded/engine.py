@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from groundswell.adapters.data_directory import DirectoryLock
+from groundswell.adapters.private_files import private_folder
 from groundswell.adapters.qdrant_embedded.collection import SEAL_AT, Collection
 from groundswell.adapters.qdrant_embedded.shard import Schema, Shard
 from groundswell.adapters.qdrant_embedded.wire import Refused
@@ -38,6 +39,7 @@ class Engine:
         self._lock = DirectoryLock(path)
         self._lock.acquire()
         try:
+            private_folder(path)
             self._open_all()
         except BaseException:
             self.close()

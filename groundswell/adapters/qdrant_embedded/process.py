@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -16,6 +17,7 @@ from types import TracebackType
 import msgspec
 
 from groundswell.adapters.data_directory import DirectoryLock
+from groundswell.adapters.private_files import write_private
 from groundswell.core.session import full_jitter_backoff
 from groundswell.errors import EX_CONFIG, DataDirectoryError, VectorIndexUnavailable
 
@@ -27,18 +29,41 @@ STOP_TIMEOUT_S = 15.0
 API_KEY_VARIABLE = "QDRANT__SERVICE__API_KEY"
 """As a Qdrant server is given its key: not by an argument, which other users of the machine can read."""
 ADDRESS_FILE = "address"
-"""Where a running engine answers, for the commands beside the platform."""
+"""Where a running engine answers and by which key, for the commands beside the platform. For this user alone."""
+KEY_BYTES = 32
 LOCK_WAIT_S = 15.0
 """How long an engine whose parent was killed may take to flush and let go of the directory."""
 
 
-def running_engine(path: Path) -> tuple[str, int] | None:
-    """The URL and the process of the engine that runs over `path`, whoever started it; None if none does."""
+class RunningEngine(msgspec.Struct, frozen=True):
+    """An engine that runs, whoever started it."""
+
+    url: str
+    api_key: str
+    pid: int
+
+    def __repr__(self) -> str:
+        return f"RunningEngine({self.url}, process {self.pid})"
+
+
+class _Address(msgspec.Struct, frozen=True):
+    """The content of the address file."""
+
+    url: str
+    api_key: str
+
+
+def running_engine(path: Path) -> RunningEngine | None:
+    """Return the engine that runs over `path`; None where none does, or where it is another user's."""
     holder = DirectoryLock(path).holder()
-    try:
-        return None if holder is None else ((path / ADDRESS_FILE).read_text("utf-8").strip(), holder)
-    except OSError:
+    if holder is None:
         return None
+    try:
+        address = msgspec.json.decode((path / ADDRESS_FILE).read_bytes(), type=_Address)
+    except (OSError, msgspec.DecodeError) as error:
+        log.info("a process holds %s, and its address cannot be read: %s", path, error)
+        return None
+    return RunningEngine(address.url, address.api_key, holder)
 
 
 class _Told(msgspec.Struct):
@@ -92,7 +117,7 @@ class EmbeddedQdrant:
     Args:
         port: 0 lets the system choose at the first start; restarts keep it.
         seal_at: points that a shard takes before it is indexed; None for the engine's own choice.
-        api_key: asked of every request; None asks for none.
+        api_key: asked of every request; None for a random one of this object's own, which restarts keep.
         strict: refuse filters on fields without an index, as Qdrant Cloud does.
     """
 
@@ -110,7 +135,7 @@ class EmbeddedQdrant:
         """How often the engine died and was started again."""
         self._port = port
         self._seal_at = seal_at
-        self._api_key = api_key
+        self.api_key = api_key or secrets.token_urlsafe(KEY_BYTES)
         self._strict = strict
         self._url: str | None = None
         self._running: _Running | None = None
@@ -169,7 +194,8 @@ class EmbeddedQdrant:
                 await asyncio.sleep(0.25)
             else:
                 self._port = int(self._url.rpartition(":")[2])
-                (self.path / ADDRESS_FILE).write_text(self._url, "utf-8")
+                address = _Address(self._url, self.api_key)
+                await asyncio.to_thread(write_private, self.path / ADDRESS_FILE, msgspec.json.encode(address))
                 return
 
     async def _launch_once(self) -> tuple[_Running, str]:
@@ -181,8 +207,7 @@ class EmbeddedQdrant:
             command.append("--strict")
         # A key of the user's environment is for another server.
         environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
-        if self._api_key is not None:
-            environment[API_KEY_VARIABLE] = self._api_key
+        environment[API_KEY_VARIABLE] = self.api_key
         running = _Running(
             await asyncio.create_subprocess_exec(
                 *command, stdin=PIPE, stdout=PIPE, stderr=PIPE, start_new_session=True, env=environment

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from groundswell.adapters.qdrant_embedded import wire
+from groundswell.adapters.qdrant_embedded.access import Access
 from groundswell.adapters.qdrant_embedded.engine import Engine
 from groundswell.adapters.qdrant_embedded.shard import Schema, VectorSchema
 from groundswell.adapters.qdrant_embedded.wire import Refused
@@ -25,7 +25,6 @@ MAX_BODY_BYTES = 32 * 2**20
 API_VERSION = "1.19.0"
 """The release of Qdrant whose API this is a part of."""
 _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=)")
-_OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/livez"})
 _ACKNOWLEDGED = {"operation_id": 0, "status": "completed"}
 
 Message: TypeAlias = dict[str, Any]
@@ -93,7 +92,7 @@ class Routes:
         }
 
     async def healthy(self, _body: bytes) -> Any:
-        return {"title": "ok", "collections": len(self._engine.collections)}
+        return {"title": "ok"}
 
     # ------------------------------------------------------------------ collections
     async def list_collections(self, _body: bytes) -> Any:
@@ -249,13 +248,13 @@ class App:
     """The ASGI application.
 
     Args:
-        api_key: without it, or with another, requests are refused as a Qdrant server refuses them. None asks for none.
+        access: who may ask; None for everybody.
         strict: refuse filters on fields without an index that serves them, as Qdrant Cloud does.
     """
 
-    def __init__(self, engine: Engine, *, api_key: str | None = None, strict: bool = False) -> None:
+    def __init__(self, engine: Engine, *, access: Access | None = None, strict: bool = False) -> None:
         self._routes = Routes(engine, strict=strict)
-        self._api_key = api_key
+        self._access = access or Access()
         self._encoder = msgspec.json.Encoder()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
@@ -264,8 +263,9 @@ class App:
         started = asyncio.get_running_loop().time()
         status = 200
         headers = {name.lower(): value for name, value in scope["headers"]}
-        if not self._is_allowed(scope["path"], headers):
-            await _answer(send, 401, b"text/plain; charset=utf-8", b"Must provide a valid API key")
+        refusal = self._access.refusal(scope["path"], headers)
+        if refusal is not None:
+            await _answer(send, refusal[0], b"text/plain; charset=utf-8", refusal[1].encode())
             return
         try:
             body = await _read(receive)
@@ -283,11 +283,6 @@ class App:
             status, answer = 500, {"status": {"error": f"Service internal error: {error}"}}
         answer["time"] = asyncio.get_running_loop().time() - started
         await _answer(send, status, b"application/json", self._encoder.encode(answer))
-
-    def _is_allowed(self, path: str, headers: dict[bytes, bytes]) -> bool:
-        if self._api_key is None or path in _OPEN_PATHS:
-            return True
-        return hmac.compare_digest(headers.get(b"api-key", b""), self._api_key.encode())
 
 
 async def _answer(send: Any, status: int, kind: bytes, content: bytes) -> None:

@@ -44,11 +44,10 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
             stack.push_async_callback(_take_down, rig)
             if setup.migrated:
                 await migrate(rig.database_url)
-            qdrant_url = None
             if setup.vectors:
                 say("starting the vector engine")
                 rig.engine = EmbeddedQdrant(folder / "qdrant")
-                qdrant_url = await rig.engine.start()
+                await rig.engine.start()
                 stack.push_async_callback(rig.engine.stop)
             rig.feed = Feed(
                 posts_per_second=setup.posts_per_second,
@@ -60,7 +59,7 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
                 sealed=setup.sealed,
             )
             await rig.feed.open(stack, setup.hosts)
-            _prepare_services(rig, qdrant_url)
+            _prepare_services(rig)
             stack.push_async_callback(_end_services, rig)
             if "relay" in setup.starts:
                 say("starting the relay")
@@ -93,7 +92,11 @@ async def _folder(stack: AsyncExitStack, folder: Path, size_mb: int | None) -> P
         raise DrillSkipped(str(reason)) from reason
 
 
-def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
+def _address(engine: EmbeddedQdrant) -> dict[str, str]:
+    return {"GROUNDSWELL_QDRANT_URL": engine.url, "GROUNDSWELL_QDRANT_API_KEY": engine.api_key}
+
+
+def _prepare_services(rig: Rig) -> None:
     names = rig.folder / "names.txt"
     names.write_text("\n".join(WATCH_NAMES), "utf-8")
     port = _free_port()
@@ -101,11 +104,11 @@ def _prepare_services(rig: Rig, qdrant_url: str | None) -> None:
     rig.prober = Prober(rig.api_url)
     shared = {
         "GROUNDSWELL_DATABASE_URL": rig.database_url,
-        "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if qdrant_url else "none",
+        "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if rig.engine else "none",
         "GROUNDSWELL_LOG_FORMAT": "json",
         "GROUNDSWELL_DATA_DIR": str(rig.services_dir),
         **({"GROUNDSWELL_ARCHIVE": str(rig.archive_dir)} if rig.setup.archive else {}),
-        **({"GROUNDSWELL_QDRANT_URL": qdrant_url} if qdrant_url else {}),
+        **(_address(rig.engine) if rig.engine else {}),
         **rig.setup.environment,
     }
     rig.command_environment = shared
