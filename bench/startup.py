@@ -49,7 +49,6 @@ def _posts(port: int) -> int:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="groundswell-bench-") as folder, socket.socket() as probe:
-        Path(folder).chmod(0o755)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()

@@ -21,7 +21,8 @@ import psycopg
 from aiohttp import web
 
 from deployment.knobs import load
-from groundswell.adapters.embedded_postgres import SOCKET_PORT, SUPERUSER, EmbeddedPostgres
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres
+from groundswell.adapters.postgres_access import SOCKET_PORT, SUPERUSER
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from rehearsal import deployed, local_aws, runtime
 from rehearsal.authority import Authority
@@ -360,7 +361,7 @@ def make_user(stage: Stage, secret: Mapping[str, Any], cluster: Path | None = No
     user, password = str(secret["username"]), str(secret["password"])
     if cluster is not None:
         rules = cluster / "pg_hba.conf"
-        mine = f"local all {SUPERUSER} trust\nlocal all all scram-sha-256\n"
+        mine = f"local all {SUPERUSER} peer map=groundswell\nlocal all all scram-sha-256\n"
         rules.write_text(mine + rules.read_text("utf-8"), "utf-8")
     with stage.database() as conn:
         conn.execute("SELECT pg_reload_conf()")

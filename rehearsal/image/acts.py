@@ -20,7 +20,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-from groundswell.adapters.embedded_postgres import SOCKET_PORT, EmbeddedPostgres
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres
+from groundswell.adapters.postgres_access import SOCKET_PORT
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from groundswell.errors import EX_CONFIG
 from rehearsal.image.running import Image, Running

@@ -78,7 +78,6 @@ def wait_for_the_source(url: str) -> None:
 
 def test_the_platform_watches_a_sealed_feed_and_shows_no_secret_of_it(feed: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, socket.socket() as probe:
-        Path(folder).chmod(0o755)
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()

@@ -56,7 +56,7 @@ class Cli:
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    # Not pytest's own: as root it keeps shutting the parent folder to the user that Postgres runs as.
+    # Not pytest's own: its path is long, and grows with the test's name.
     with tempfile.TemporaryDirectory(prefix="groundswell-") as folder:
         yield Path(folder)
 

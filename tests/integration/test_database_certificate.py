@@ -13,8 +13,8 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 
-from groundswell.adapters.embedded_postgres import SOCKET_PORT
 from groundswell.adapters.migrations import REQUIRED_VERSION, migrate
+from groundswell.adapters.postgres_access import SOCKET_PORT
 from groundswell.adapters.postgres_address import DatabaseAddress
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
 from groundswell.configuration.authorities import verified

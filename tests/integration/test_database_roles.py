@@ -293,6 +293,6 @@ def test_a_role_whose_secret_cannot_be_kept_keeps_its_password(master_url: str) 
 
 
 def _superuser() -> str:
-    from groundswell.adapters.embedded_postgres import SUPERUSER
+    from groundswell.adapters.postgres_access import SUPERUSER
 
     return SUPERUSER

@@ -76,7 +76,7 @@ def owned_by_another_process(data_dir: Path) -> Iterator[tuple[subprocess.Popen[
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    # Not pytest's own: as root it keeps shutting the parent folder to the user that Postgres runs as.
+    # Not pytest's own: its path is long, and grows with the test's name.
     with tempfile.TemporaryDirectory(prefix="groundswell-") as folder:
         yield Path(folder)
 
@@ -254,7 +254,16 @@ def test_a_cancelled_start_leaves_no_server_behind(mine: Path) -> None:
         assert remembered(server.url) == ["kept"]
 
 
-@pytest.mark.parametrize("name", ["with space and 'quote'", "long-" + "x" * 120])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "with space and 'quote'",
+        "long-" + "x" * 120,
+        'comma, and "double quotes"',
+        "$HOME and `backquotes` and back\\slash",
+        pytest.param("two\nlines", marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a name")),
+    ],
+)
 def test_any_path_will_do(mine: Path, name: str) -> None:
     moved = mine / name
     moved.mkdir()

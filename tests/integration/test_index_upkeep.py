@@ -129,8 +129,6 @@ def test_a_rebuild_that_was_interrupted_goes_on_and_queues_nothing_twice(databas
 
 @pytest.mark.slow
 def test_the_index_is_made_anew_from_the_command_line_while_nothing_runs(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-
     async def fill() -> None:
         server = EmbeddedPostgres(tmp_path, tuning={"fsync": "off"})
         url = await server.start()

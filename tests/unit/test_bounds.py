@@ -24,6 +24,7 @@ BOUNDED_BY = {
     "groundswell/adapters/apigateway/broadcaster.py:self._clients": "max_clients",
     "groundswell/adapters/apigateway/broadcaster.py:self._gone": "max_clients, and emptied again and again",
     "groundswell/adapters/aws_calls.py:shown": "a default that nobody changes",
+    "groundswell/adapters/data_directory.py:self._descriptors": "a directory and a file in it",
     "groundswell/adapters/aws_deployment.py:self._clients": "the services and regions that commands ask",
     "groundswell/core/database_roles.py:settings": "a default that nobody changes",
     "groundswell/core/operator_commands.py:options": "a default that nobody changes",

@@ -32,7 +32,7 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
     Raises:
         DrillSkipped: this machine cannot hold what the drill needs.
     """
-    folder = _scratch_folder()
+    folder = Path(tempfile.mkdtemp(prefix="groundswell-drill-"))
     rig = Rig(setup, folder, say=say, full=full, seed=seed)
     try:
         async with AsyncExitStack() as stack:
@@ -74,12 +74,6 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
     finally:
         if not keep:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-
-
-def _scratch_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="groundswell-drill-"))
-    folder.chmod(0o755)  # run by root, the database is another user
-    return folder
 
 
 async def _folder(stack: AsyncExitStack, folder: Path, size_mb: int | None) -> Path:
