@@ -24,21 +24,6 @@ from tests.roles import make_roles
 
 _numbers = itertools.count()
 
-SHARED_BY_MODULE = frozenset({"browser", "engine", "s3_url", "scored", "used"})
-"""Fixtures of a module that are costly to make: with several workers, one worker runs all tests of the module."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests that share a costly part on one worker (`pytest -n`, `--dist loadgroup`)."""
-    for item in items:
-        names = set(getattr(item, "fixturenames", ()))
-        if "platform" in names:
-            item.add_marker(pytest.mark.xdist_group("platform"))
-        elif names & SHARED_BY_MODULE:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL for the whole run, with a migrated database `migrated` to copy. Yields the URL of another."""
@@ -71,7 +56,7 @@ class Platform:
     data_dir: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it costs a part of a processor as long as it runs
 def platform() -> Iterator[Platform]:
     """`groundswell up`, the real command on the simulated feed, ready to answer."""
     with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, socket.socket() as probe:
