@@ -20,6 +20,7 @@ from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Post
+from groundswell.core.retention import is_withdrawn
 from groundswell.ports.archive import Archive, PostFiles
 from groundswell.ports.storing import Batch
 from groundswell.services.archive_reader import ArchivedPosts
@@ -158,16 +159,19 @@ def counts(url: str) -> list[list[tuple[Any, ...]]]:
 
 
 async def archived(world: World) -> list[Post]:
-    """Every post in every file that counts as archived, withdrawn or not."""
+    """Every post that may be shown of every file that counts as archived."""
     found: list[Post] = []
     for file in await world.index.files():
+        keys, authors = await world.index.withdrawn([file.id])
+        gone = keys.get(file.id, frozenset())
         async with world.cache.held(file.manifest) as path:
-            found += [row.post async for page in world.files.read(path) for row in page]
+            async for page in world.files.read(path):
+                found += [row.post for row in page if not is_withdrawn(row, gone, authors)]
     return found
 
 
 async def places(world: World) -> Counter[str]:
-    """How often each post is somewhere: in Postgres, or in a file that counts."""
+    """How often each post is somewhere: in Postgres, or in a file that counts and shows it."""
     hot = [row[0] for row in await asyncio.to_thread(rows, world.url, "SELECT id FROM posts")]
     return Counter([*hot, *(found.id for found in await archived(world))])
 

@@ -62,7 +62,7 @@ class PostgresClaims:
             if len(rows) < PAGE_ROWS:
                 return
 
-    async def release(self, claim: Claim, manifest: Manifest, posts: Sequence[Released]) -> bool:
+    async def release(self, claim: Claim, manifest: Manifest, posts: Sequence[Released]) -> int:
         values = {
             "file_id": claim.file_id,
             "pk": [post.pk for post in posts],
@@ -76,16 +76,16 @@ class PostgresClaims:
                 await conn.execute(SQL["lock_places"])
                 state = await (await conn.execute(SQL["lock_claim"], values)).fetchone()
                 if state is None or state[0] != "claimed":
-                    return False
+                    return 0
                 gone = await (await conn.execute(SQL["take_out"], values)).fetchone()
-                if gone is None or gone[0] != claim.rows or len(posts) != claim.rows:
+                if gone is None or not gone[0]:
                     raise _ChangedMeanwhile
                 await conn.execute(SQL["close_claim"], values)
                 reach(CrashPoint.MOVER_BEFORE_RELEASE)
         except _ChangedMeanwhile:
             await self.give_up(claim)
-            return False
-        return True
+            return 0
+        return gone[0]
 
     async def give_up(self, claim: Claim) -> bool:
         async with connection(self._pool) as conn:

@@ -69,7 +69,7 @@ def move(
         moved = await desk.move(stop, within)
         typer.echo(f"Moved {moved.posts:,} posts in {moved.files:,} files ({_size(moved.bytes)}) to {desk.where}.")
         if moved.again:
-            typer.echo(f"{moved.again} files were given up because posts changed meanwhile: the next move takes them.")
+            typer.echo(f"{moved.again} files were given up because another mover or the stream changed their posts: the next move takes them.")
         if moved.ended != "done":
             typer.echo("There is more to move: run it again.")
 

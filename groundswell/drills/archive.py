@@ -22,7 +22,7 @@ DEATH_LIMIT_S = 60.0
 MOVE_TO_DEATH = ("move", "--within", "50")
 """Long enough to get to any point on a busy machine; a point that is not reached ends it all the same."""
 MOVERS_FOR_A_DEATH = 4
-"""A mover gives a file up where a post of it was deleted meanwhile, and may end well before it gets to the point."""
+"""Another mover may settle what was deleted first; this one then ends well before it gets to the point."""
 DAMAGED = 70
 """What `archive verify` exits with where a file is not what was written."""
 

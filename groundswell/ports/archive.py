@@ -104,10 +104,12 @@ class ClaimStore(Protocol):
         """The claimed posts as they are now, in the order of `pk`."""
         ...
 
-    async def release(self, claim: Claim, manifest: Manifest, posts: Sequence[Released]) -> bool:
+    async def release(self, claim: Claim, manifest: Manifest, posts: Sequence[Released]) -> int:
         """Take archived posts out of Postgres, in one transaction that makes the file the place where they are.
 
-        False, and the claim is given up, where a post has changed since it was read or the lease had run out.
+        A post that was edited since it was read stays, one that was deleted is gone; their rows in the file are
+        withdrawn from the start. Returns how many posts left; 0, and the claim is given up, where none is as it was
+        read or the lease had run out.
         """
         ...
 

@@ -53,7 +53,7 @@ class Moved(msgspec.Struct):
     files: int = 0
     bytes: int = 0
     again: int = 0
-    """Files that were discarded because a post changed while they were written; a later run takes those posts."""
+    """Files that were discarded because another mover took the claim, or all of their posts changed meanwhile."""
     ended: Literal["done", "deadline", "stopped"] = "done"
 
 
@@ -158,12 +158,12 @@ class Mover:
                 reach(CrashPoint.MOVER_AFTER_CLAIM)
                 started = self._clock.monotonic()
                 try:
-                    manifest = await self._move(claim, deadline)
+                    done = await self._move(claim, deadline)
                 except _OutOfTime:
                     report.ended = "deadline"
                     return report
                 longest = max(longest, self._clock.monotonic() - started)
-                self._count(report, claim, manifest)
+                self._count(report, claim, done)
         finally:
             self._moving = False
             await self._discard_quietly()
@@ -171,28 +171,29 @@ class Mover:
     def _left(self, deadline: float | None) -> float | None:
         return None if deadline is None else deadline - self._clock.monotonic()
 
-    def _count(self, report: Moved, claim: Claim, manifest: Manifest | None) -> None:
-        if manifest is None:
+    def _count(self, report: Moved, claim: Claim, done: tuple[Manifest, int] | None) -> None:
+        if done is None:
             report.again += 1
             log.info(
                 "posts of %s (%s) changed while they were written; they are taken next time", claim.day, claim.source
             )
             return
+        manifest, posts = done
         for tally in (report, self._total):
-            tally.posts += manifest.rows
+            tally.posts += posts
             tally.files += 1
             tally.bytes += manifest.bytes
-        self._metrics.inc("archive_posts_moved_total", manifest.rows)
-        log.info("moved %d posts of %s (%s) to %s", manifest.rows, claim.day, claim.source, manifest.file)
+        self._metrics.inc("archive_posts_moved_total", posts)
+        log.info("moved %d posts of %s (%s) to %s", posts, claim.day, claim.source, manifest.file)
 
-    async def _move(self, claim: Claim, deadline: float | None) -> Manifest | None:
-        """One file. None, and the claim is given up, where a post changed meanwhile."""
+    async def _move(self, claim: Claim, deadline: float | None) -> tuple[Manifest, int] | None:
+        """Move one file; answers how many posts left Postgres. None, and the claim is given up, where none did."""
         try:
             with tempfile.TemporaryDirectory(prefix="groundswell-mover-", dir=self._made(self._scratch)) as folder:
                 manifest, posts = await self._write(claim, Path(folder), deadline)
-            if manifest is not None and await self._claims.release(claim, manifest, posts):
+            if manifest is not None and (left := await self._claims.release(claim, manifest, posts)):
                 reach(CrashPoint.MOVER_AFTER_RELEASE)
-                return manifest
+                return manifest, left
         except BaseException as error:
             # Whatever it was, the posts are free for the next attempt; where Postgres is away, the lease sees to it.
             with suppress(StoreUnavailable):
@@ -212,7 +213,7 @@ class Mover:
     ) -> tuple[Manifest | None, Sequence[Released]]:
         path, posts = folder / f"posts{self._files.suffix}", list[Released]()
         contents = await self._files.write(self._noted(claim, posts, deadline), path)
-        if contents.rows != claim.rows:
+        if not contents.rows:
             return None, ()
         size, sha256 = await checksum(path)
         manifest = describe(claim.name, day=claim.day, source=claim.source, contents=contents, size=size, sha256=sha256)

@@ -46,6 +46,8 @@ SELECT state FROM archive_files WHERE id = %(file_id)s FOR UPDATE
 
 -- name: take_out
 -- Posts that are still what was written leave, from the vector index too, and are known to be in the file from now on.
+-- Of those that were edited or deleted meanwhile the file holds a row that is never shown and counts nothing: they are
+-- withdrawn and settled at once. Answers how many left.
 WITH written AS (
     SELECT * FROM unnest(%(pk)b::bigint[], %(rev)b::text[], %(key)b::bytea[], %(author_key)b::bigint[])
     AS t (pk, rev, key, author_key)
@@ -61,6 +63,10 @@ WITH written AS (
     INSERT INTO outbox (post_pk, op) SELECT post_pk, 'delete' FROM forgotten ORDER BY post_pk
 ), indexed AS (
     INSERT INTO archived_posts (key, file_id, author_key) SELECT key, %(file_id)s, author_key FROM gone
+), withdrawn AS (
+    INSERT INTO archive_withdrawals (key, file_id, author_key, rev, settled)
+    SELECT w.key, %(file_id)s, w.author_key, '', true
+    FROM written w WHERE NOT EXISTS (SELECT 1 FROM gone g WHERE g.pk = w.pk)
 )
 SELECT count(*) FROM gone
 

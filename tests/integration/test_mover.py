@@ -204,7 +204,7 @@ def test_a_delete_that_is_older_than_the_archived_revision_changes_nothing(datab
     in_world(database_url, tmp_path, scenario)
 
 
-def test_a_post_that_changes_while_it_is_written_is_taken_the_next_time(database_url: str, tmp_path: Path) -> None:
+def test_posts_that_change_while_they_are_written_do_not_hold_up_the_rest(database_url: str, tmp_path: Path) -> None:
     edited, gone = THREE_DAYS[3], THREE_DAYS[4]
 
     async def scenario(world: World) -> Any:
@@ -221,12 +221,16 @@ def test_a_post_that_changes_while_it_is_written_is_taken_the_next_time(database
                 edit = replace(edited, rev="b", text="edited", entities=("ticker:NEW",))
                 await world.store.commit(batch(edit, deletes=[deleted(gone)]))
 
-        first = await world.mover(archive=Meanwhile()).move()
-        second = await world.mover().move()
-        return first, second, await places(world), await archived(world)
+        before = counts(world.url)
+        report = await world.mover(archive=Meanwhile()).move()
+        pending = await world.index.pending()
+        return report, (before, counts(world.url), pending), await places(world), await archived(world)
 
-    first, second, where, found = in_world(database_url, tmp_path, scenario)
-    assert (first.again, first.posts + second.posts) == (1, 59)
+    report, (before, after, pending), where, found = in_world(database_url, tmp_path, scenario)
+    assert (report.again, report.posts, report.files) == (0, 59, 2), "the edited one follows in a file of its own"
+    assert pending is None
+    posts_before, posts_after = (sum(posts for *_, posts in found_counts[2]) for found_counts in (before, after))
+    assert posts_after == posts_before - 1, "what was deleted meanwhile is counted out by its deletion alone"
     assert set(where.values()) == {1} and gone.id not in where
     assert next(p for p in found if p.id == edited.id).text == "edited"
 
