@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from groundswell.commands import archive, aws, bench, cost, doctor, drill, env, index, keys, services
+from groundswell.configuration.redaction import redact_crashes
 
 app = typer.Typer(
     name="groundswell",
@@ -53,4 +54,5 @@ def groundswell(
 
 
 def main() -> None:
+    redact_crashes()
     app()

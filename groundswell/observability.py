@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal, Protocol, TypeAlias
 
-from groundswell.configuration.secret import Secret
+from groundswell.configuration.redaction import redact
 
 
 class Progress(Protocol):
@@ -32,21 +31,19 @@ class Progress(Protocol):
 LogFormat: TypeAlias = Literal["console", "json"]
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Characters that move a cursor, end a line or turn the direction of text: none of them reaches a log."""
-_CREDENTIALS = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _CHATTY = ("httpx", "httpcore", "websockets", "uvicorn", "alembic", "asyncio", "botocore", "mangum")
 
 
-def configure_logging(*, level: str, style: LogFormat, secrets: Iterable[Secret | None] = ()) -> None:
-    """Send every log record to standard error, in one style, with `secrets` and URL passwords masked.
+def configure_logging(*, level: str, style: LogFormat) -> None:
+    """Send every log record to standard error, in one style, without control characters and credentials.
 
     Libraries that narrate their work are heard from `warning` up, unless `level` is `debug`.
     """
-    hidden = tuple(secret.reveal() for secret in secrets if secret is not None and secret.reveal())
     handler: logging.Handler
     if style == "json":
         handler = logging.StreamHandler()
-        handler.setFormatter(JsonFormatter(hidden))
+        handler.setFormatter(JsonFormatter())
     else:
         from rich.console import Console
         from rich.logging import RichHandler
@@ -58,7 +55,7 @@ def configure_logging(*, level: str, style: LogFormat, secrets: Iterable[Secret 
             omit_repeated_times=False,
             log_time_format="%H:%M:%S",
         )
-        handler.setFormatter(MaskingFormatter(hidden))
+        handler.setFormatter(MaskingFormatter())
     root = logging.getLogger()
     for old in root.handlers[:]:
         root.removeHandler(old)
@@ -71,9 +68,8 @@ def configure_logging(*, level: str, style: LogFormat, secrets: Iterable[Secret 
 class MaskingFormatter(logging.Formatter):
     """`message key=value …`, and the traceback where there is one."""
 
-    def __init__(self, hidden: tuple[str, ...] = ()) -> None:
+    def __init__(self) -> None:
         super().__init__("%(message)s")
-        self._hidden = hidden
 
     def format(self, record: logging.LogRecord) -> str:
         extra = "".join(f" {key}={value}" for key, value in extra_fields(record).items())
@@ -81,15 +77,11 @@ class MaskingFormatter(logging.Formatter):
         if record.exc_info:
             # Indented, so that no line of an exception's text looks like a record of its own.
             said += [f"  {escape_controls(line)}" for line in self.formatException(record.exc_info).split("\n")]
-        return mask("\n".join(said), self._hidden)
+        return redact("\n".join(said))
 
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: ts, level, logger, message, what `extra=` carried, and `error` for an exception."""
-
-    def __init__(self, hidden: tuple[str, ...] = ()) -> None:
-        super().__init__()
-        self._hidden = tuple(json.dumps(value, ensure_ascii=False)[1:-1] for value in hidden)
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -102,7 +94,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)
-        return mask(escape_controls(json.dumps(said, ensure_ascii=False, default=str)), self._hidden)
+        return redact(escape_controls(json.dumps(said, ensure_ascii=False, default=str)))
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, object]:
@@ -112,10 +104,3 @@ def extra_fields(record: logging.LogRecord) -> dict[str, object]:
 def escape_controls(text: str) -> str:
     r"""Return `text` with each control character written as JSON writes it, for example `\u001b`."""
     return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def mask(text: str, hidden: Iterable[str] = ()) -> str:
-    """`text` without the hidden values and without passwords in URLs."""
-    for value in hidden:
-        text = text.replace(value, "…")
-    return _CREDENTIALS.sub(r"\1…@", text)

@@ -51,7 +51,6 @@ __all__ = [
     "load",
     "origin_of",
     "read_environment",
-    "secrets_of",
 ]
 
 ENV_FILE = ".env"
@@ -111,12 +110,6 @@ def read_environment(folder: Path | None = None) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: cannot be read ({error}). Mend it or move it away."]) from error
     return {**parse_env_file(text, str(path)), **os.environ}
-
-
-def secrets_of(chosen: Settings) -> tuple[Secret, ...]:
-    """Every secret in it: what a log must never show."""
-    values = (getattr(chosen, name) for name in chosen.__struct_fields__)
-    return tuple(value for value in values if isinstance(value, Secret))
 
 
 def foreign_environment() -> dict[str, str]:

@@ -24,6 +24,7 @@ from tests.roles import make_roles
 
 _numbers = itertools.count()
 
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """A real PostgreSQL for the whole run, with a migrated database `migrated` to copy. Yields the URL of another."""

@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from functions.api.parameters import ENTITY_HELP
 from functions.api.surface import Surface
+from groundswell.configuration.redaction import redact
 from groundswell.errors import (
     GroundswellError,
     InternalError,
@@ -38,7 +39,7 @@ def problem_response(error: GroundswellError, path: str) -> Response:
         "type": f"{PROBLEMS_PATH}#{error.code}",
         "title": error.title,
         "status": error.status,
-        "detail": error.detail,
+        "detail": redact(error.detail),
         "instance": path,
     }
     headers = {"Cache-Control": "no-store"}

@@ -69,7 +69,9 @@ def move(
         moved = await desk.move(stop, within)
         typer.echo(f"Moved {moved.posts:,} posts in {moved.files:,} files ({_size(moved.bytes)}) to {desk.where}.")
         if moved.again:
-            typer.echo(f"{moved.again} files were given up because another mover or the stream changed their posts: the next move takes them.")
+            typer.echo(
+                f"{moved.again} files were given up because their posts changed meanwhile: the next move takes them."
+            )
         if moved.ended != "done":
             typer.echo("There is more to move: run it again.")
 
@@ -211,7 +213,7 @@ def query(  # noqa: PLR0917 -- flags, all by name
 
 def _at_desk(data_dir: Path | None, work: Callable[[Desk, asyncio.Event], Awaitable[None]]) -> None:
     chosen = settings.load(settings.MoverSettings, with_flags({"GROUNDSWELL_DATA_DIR": data_dir}))
-    configure_logging(level="warning", style=chosen.log_format, secrets=(chosen.database_url,))
+    configure_logging(level="warning", style=chosen.log_format)
     crash_points.arm(chosen.crash_point)
     from groundswell.wiring.archive_chores import archive_desk
 

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
+from groundswell.configuration.redaction import redact
 from groundswell.errors import ConfigError, GroundswellError, exit_code_for
 
 P = ParamSpec("P")
@@ -50,7 +51,7 @@ def show_error(error: GroundswellError) -> None:
     problems = error.problems if isinstance(error, ConfigError) else [error.detail]
     for problem in problems:
         marker = "  • " if len(problems) > 1 else "  "
-        typer.echo(f"{marker}{problem}", err=True)
+        typer.echo(f"{marker}{redact(problem)}", err=True)
 
 
 def run_until_stopped(service: Callable[[asyncio.Event], Awaitable[None]]) -> None:

@@ -11,6 +11,7 @@ from deployment.report import render_docs as render_costs_docs
 from deployment.report import render_knobs
 from groundswell import settings
 from groundswell.commands.console import explained
+from groundswell.configuration.redaction import redact, redact_address
 from groundswell.configuration.render import render_all, render_docs, render_env_example
 from groundswell.configuration.schema import schema_path, variables
 from groundswell.errors import ConfigError
@@ -42,7 +43,8 @@ def list_variables(
         if changed and not value:
             continue
         origin = settings.origin_of(variable.name) if value else "default"
-        shown = "(set)" if variable.secret and value else value or variable.default_text or "(empty)"
+        given_text = redact_address(value) if variable.kind in {"url", "list"} and "://" in value else redact(value)
+        shown = "(set)" if variable.secret and value else given_text or variable.default_text or "(empty)"
         table.add_row(variable.name, shown, origin, " ".join(variable.services))
     Console(soft_wrap=True).print(table, markup=False)
 

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 import msgspec
 import typer
 
+from groundswell.configuration.redaction import redact
+
 State: TypeAlias = Literal["ok", "note", "broken"]
 _MARKS: dict[State, tuple[str, str]] = {"ok": ("✔", "green"), "note": ("!", "yellow"), "broken": ("✖", "red")}
 
@@ -23,9 +25,9 @@ class Finding(msgspec.Struct, frozen=True):
 def show(finding: Finding) -> None:
     mark, color = _MARKS[finding.state]
     typer.secho(f"{mark} {finding.part:<15}", fg=color, nl=False)
-    typer.echo(finding.found)
+    typer.echo(redact(finding.found))
     if finding.remedy:
-        typer.echo(f"  {'':<15}→ {finding.remedy}")
+        typer.echo(f"  {'':<15}→ {redact(finding.remedy)}")
 
 
 def conclude(findings: list[Finding]) -> bool:

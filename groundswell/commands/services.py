@@ -125,7 +125,7 @@ def relay() -> None:
       GROUNDSWELL_DATABASE_URL=postgresql://… GROUNDSWELL_SOURCE=jetstream groundswell relay
     """
     chosen = settings.load(settings.RelaySettings)
-    configure_logging(level=chosen.log_level, style=chosen.log_format, secrets=settings.secrets_of(chosen))
+    configure_logging(level=chosen.log_level, style=chosen.log_format)
     crash_points.arm(chosen.crash_point)
     from groundswell.wiring.relay import run_relay
 
@@ -141,7 +141,7 @@ def api() -> None:
       GROUNDSWELL_DATABASE_URL=postgresql://… GROUNDSWELL_API_HOST=0.0.0.0 groundswell api
     """
     chosen = settings.load(settings.ApiSettings)
-    configure_logging(level=chosen.log_level, style=chosen.log_format, secrets=settings.secrets_of(chosen))
+    configure_logging(level=chosen.log_level, style=chosen.log_format)
     crash_points.arm(chosen.crash_point)
     _check_port_free(chosen.api_host, chosen.api_port)
     from groundswell.wiring.api import run_api
@@ -176,7 +176,7 @@ def _run_embedded(flags: Mapping[str, object | None], *, open_browser: bool) -> 
     except ConfigError as error:
         given = {name for name, value in flags.items() if value is not None}
         raise ConfigError([_name_flag(problem, given) for problem in error.problems]) from None
-    configure_logging(level=chosen.log_level, style=chosen.log_format, secrets=settings.secrets_of(chosen))
+    configure_logging(level=chosen.log_level, style=chosen.log_format)
     crash_points.arm(chosen.crash_point)
     _check_port_free(chosen.api_host, chosen.api_port)
     progress = make_progress(

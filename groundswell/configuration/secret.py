@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
+from groundswell.configuration.redaction import hide
+
 
 class Secret:
     """Holds a text that never shows in a log, a traceback or a serialised struct. `reveal` hands it out.
+
+    Where it gets into a message all the same, `redaction.redact` takes it out.
 
     `again` reads it anew from where it is kept, and raises ValueError where that fails.
     """
@@ -16,6 +20,7 @@ class Secret:
 
     def __init__(self, text: str, again: Callable[[], str] | None = None) -> None:
         self._text = text
+        hide(text)
         self._again = again
 
     def reveal(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from groundswell.configuration.addresses import database_url_of, normalise_url, password_of
+from groundswell.configuration.redaction import hide, redact_address
 from groundswell.configuration.schema import Variable
 from groundswell.configuration.secret import Secret
 
@@ -29,6 +30,8 @@ def parse_value(variable: Variable, text: str) -> Value:  # noqa: PLR0911 -- one
         ValueError: a sentence for people: what is wrong and what would be right. Never shows a secret.
     """
     text = text.strip()
+    if variable.secret:
+        hide(text)
     if not text and variable.optional:
         return None
     match variable.kind:
@@ -124,7 +127,7 @@ def _parse_url(variable: Variable, text: str) -> str:
             text = database_url_of(text)
         return normalise_url(text, schemes=variable.schemes, default_path=variable.default_path)
     except ValueError as error:
-        shown = "the address" if variable.secret else repr(text)
+        shown = "the address" if variable.secret else repr(redact_address(text))
         raise ValueError(f"{shown} {error}. {_for_example(variable)}") from None
 
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def _api_settings() -> ApiSettings:
     """Raises ConfigError with every problem at once."""
     chosen = settings.load(ApiSettings)
-    configure_logging(level=chosen.log_level, style="json", secrets=(chosen.database_url, chosen.qdrant_api_key))
+    configure_logging(level=chosen.log_level, style="json")
     return chosen
 
 

@@ -101,7 +101,7 @@ async def _sweep(chosen: CleanupSettings, within_s: float) -> Mapping[str, int]:
 
 async def _pool(stack: AsyncExitStack, chosen: MoverSettings | CleanupSettings) -> Pool:
     """A pool for one run, over a database that has the schema of this version."""
-    configure_logging(level=chosen.log_level, style="json", secrets=(chosen.database_url,))
+    configure_logging(level=chosen.log_level, style="json")
     if chosen.database_url is None:
         raise ConfigError(["GROUNDSWELL_DATABASE_URL: is not set. Set it to the database to work on."])
     pool = await maintenance_pool(

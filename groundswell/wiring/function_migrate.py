@@ -22,7 +22,7 @@ def migrate_now(*, renew_passwords: bool = False) -> Mapping[str, Any]:
     Raises as `migrate` and `make_logins` do, and ConfigError.
     """
     chosen = settings.load(MigrateSettings)
-    configure_logging(level=chosen.log_level, style="json", secrets=(chosen.database_url,))
+    configure_logging(level=chosen.log_level, style="json")
     if chosen.database_url is None:
         raise settings.ConfigError(["GROUNDSWELL_DATABASE_URL: is not set. Set it to the database to migrate."])
     return runtime().run(_migrate(chosen.database_url.reveal(), logins_of(chosen.database_logins), renew_passwords))

@@ -10,6 +10,7 @@ from functools import cache, wraps
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from groundswell.adapters.system_clock import SystemClock
+from groundswell.configuration.redaction import redact
 from groundswell.errors import GroundswellError
 from groundswell.ports.time import Clock
 from groundswell.settings import early
@@ -67,14 +68,33 @@ def function_log(service: str) -> Logger:
     return log
 
 
+class FunctionFailed(Exception):
+    """What a function raises in place of an error whose message holds a credential: AWS Lambda logs and returns it."""
+
+
+def _redacted(handler: Handler) -> Handler:
+    @wraps(handler)
+    def inside(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        try:
+            return handler(event, context)
+        except Exception as error:
+            shown = redact(str(error))
+            if shown == str(error):
+                raise
+            raise FunctionFailed(f"{type(error).__name__}: {shown}") from None
+
+    return inside
+
+
 def traced(service: str) -> Callable[[Handler], Handler]:
     """Tells X-Ray of each event that the handler gets: how long it took, its status, a cold start, what it raised.
 
     Only where GROUNDSWELL_TRACING says so, and the SDK is imported only there. What is wrong with the variable is told
-    by the first event, as with every other.
+    by the first event, as with every other. What the handler raises leaves without credentials.
     """
 
     def decorate(handler: Handler) -> Handler:
+        handler = _redacted(handler)
         if early().tracing != "xray":
             return handler
         from aws_lambda_powertools import Tracer

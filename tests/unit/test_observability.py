@@ -9,7 +9,7 @@ import sys
 from groundswell.configuration.secret import Secret
 from groundswell.health import probe
 from groundswell.metrics import MAX_SERIES, Metrics
-from groundswell.observability import JsonFormatter, MaskingFormatter, configure_logging, mask
+from groundswell.observability import JsonFormatter, MaskingFormatter, configure_logging
 
 
 def record(message: str, *arguments: object, **extra: object) -> logging.LogRecord:
@@ -42,15 +42,12 @@ def test_an_exception_is_logged_with_its_traceback_on_the_same_line() -> None:
 
 
 def test_known_secrets_and_passwords_in_urls_are_masked_in_either_style() -> None:
-    hidden = ('tricky"secret\\', "plain")
-    leaky = record('key tricky"secret\\ and %s', "postgresql://u:hunter2@db/x", token="plain")
-    for formatter in (JsonFormatter(hidden), MaskingFormatter(hidden)):
+    kept = [Secret('tricky"secret\\'), Secret("k3pt-apart")]
+    leaky = record('key tricky"secret\\ and %s', "postgresql://u:hunter2@db/x", token="k3pt-apart")
+    for formatter in (JsonFormatter(), MaskingFormatter()):
         text = formatter.format(leaky)
-        assert "hunter2" not in text
-        assert "tricky" not in text
-        assert "plain" not in text
-    json.loads(JsonFormatter(hidden).format(leaky))
-    assert mask("https://example.com/a@b") == "https://example.com/a@b"
+        assert not [secret for secret in ("hunter2", "tricky", "k3pt-apart") if secret in text], kept
+    json.loads(JsonFormatter().format(leaky))
 
 
 def test_control_characters_never_reach_a_log_in_either_style() -> None:
@@ -71,14 +68,15 @@ def test_configured_logging_masks_the_settings_secrets(capfd) -> None:  # type: 
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
-        configure_logging(level="info", style="json", secrets=[Secret("k7Jq2Vx9"), None])
+        kept = Secret("k7Jq2Vx9")
+        configure_logging(level="info", style="json")
         logging.getLogger("anything").error("password k7Jq2Vx9")
         logging.getLogger("httpx").info("chatter")
     finally:
         root.handlers[:] = before
         root.setLevel(level)
     said = capfd.readouterr().err
-    assert "k7Jq2Vx9" not in said
+    assert kept.reveal() not in said
     assert "chatter" not in said
     assert json.loads(said)["message"] == "password …"
 
