@@ -27,6 +27,7 @@ from groundswell.services.surges import SurgeTeller
 from groundswell.services.time_travel import TimeTravel
 from tests.api_world import World, fill, in_world
 from tests.relay_world import run_relay
+from tests.roles import as_role
 from tests.rollup_world import DAY_S, HOUR_S, roll_up
 from tests.tape import TapeItem, TapeSource
 
@@ -197,9 +198,13 @@ def test_a_label_and_links_are_stored_and_shown_and_leave_with_the_mover(databas
     ]
 
     async def scenario(world: World) -> None:
-        store = PostgresStore(world.pool)
+        # The relay writes, with what its own role may do.
+        pool = await open_pool(
+            as_role(database_url, "relay"), size=2, wait_s=10, statement_timeout_s=30, application_name="test"
+        )
+        store = PostgresStore(pool)
         await store.commit(Batch("jetstream", posts, (), cursor=now, covered_from=now - 60, covered_until=now))
-        surges = await look(world.pool)
+        surges = await look(pool)
         assert [surge.entity for surge in surges] == [QUAKE, CITY, MUSIC]
 
         listing = await world.get("/v1/momentum")
@@ -219,10 +224,11 @@ def test_a_label_and_links_are_stored_and_shown_and_leave_with_the_mover(databas
         assert [node["entity"] for node in (await world.get("/v1/momentum/graph", limit=1))["nodes"]] == [QUAKE]
 
         await asyncio.to_thread(make_movers, database_url, MUSIC)
-        await look(world.pool)
+        await look(pool)
         assert (await world.get("/v1/momentum/hashtag/quake"))["label"] is None
         assert (await world.get("/v1/momentum/hashtag/quake"))["related"] == []
         assert (await world.get("/v1/momentum/graph"))["links"] == []
+        await pool.close()
 
     in_world(database_url, scenario)
 
