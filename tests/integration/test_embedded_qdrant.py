@@ -20,6 +20,7 @@ from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant, wire
 from groundswell.adapters.qdrant_embedded.collection import Collection
 from groundswell.adapters.qdrant_embedded.engine import Engine, build_index
+from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.qdrant_embedded.shard import Schema, VectorSchema
 from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
 from groundswell.ports.vectors import SearchFilters, Space, Vector, VectorPoint
@@ -313,7 +314,7 @@ def test_a_new_vector_and_a_new_index_reach_every_shard(tmp_path: Path) -> None:
         assert [hit["id"] for hit in collection.query(wire.Query([1.0, 0.0], using="other"))] == [500]
         late = wire.Filter(must=wire.Condition(key="event_time", range=wire.Range(gte=60)))
         assert collection.count(late) == 40
-        with pytest.raises(wire.Refused, match="exists with size 2"):
+        with pytest.raises(Refused, match="exists with size 2"):
             await collection.add_vector("other", VectorSchema(3, "Cosine"))
         collection.close()
 

@@ -25,7 +25,8 @@ from groundswell.adapters.apigateway.broadcaster import PENDING_EVENTS, ApiGatew
 from groundswell.adapters.encoder.process import EncoderProcess
 from groundswell.adapters.encoder.wire import Probe
 from groundswell.adapters.local_hub import MAX_REPLIES, LocalHub
-from groundswell.adapters.qdrant_embedded import server, wire
+from groundswell.adapters.qdrant_embedded import limits, server, wire
+from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core import count_window, entity_text, jetstream, sealed
 from groundswell.core.habit import no_habits
@@ -164,9 +165,9 @@ def test_only_the_latest_rankings_are_kept() -> None:
 
 
 def test_an_engine_is_asked_for_no_more_points_than_it_may_be() -> None:
-    wire.check_limit(wire.MAX_LIMIT)
-    with pytest.raises(wire.Refused, match=f"{wire.MAX_LIMIT}"):
-        wire.check_limit(wire.MAX_LIMIT + 1)
+    wire.check_limit(limits.MAX_LIMIT)
+    with pytest.raises(Refused, match=f"{limits.MAX_LIMIT}"):
+        wire.check_limit(limits.MAX_LIMIT + 1)
 
 
 def test_a_body_beyond_what_the_engine_takes_is_refused_while_it_comes() -> None:
@@ -177,9 +178,26 @@ def test_a_body_beyond_what_the_engine_takes_is_refused_while_it_comes() -> None
         came += len(chunk)
         return {"type": "http.request", "body": chunk, "more_body": True}
 
-    with pytest.raises(wire.Refused, match="larger than allowed"):
-        asyncio.run(server._read(receive))
-    assert came == server.MAX_BODY_BYTES + len(chunk)
+    bodies = server.Bodies()
+    with pytest.raises(Refused, match="larger than allowed"):
+        asyncio.run(bodies.read(receive))
+    assert came == limits.MAX_BODY_BYTES + len(chunk)
+    assert bodies.held == 0
+
+
+def test_the_bodies_of_all_requests_together_are_bounded() -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": bytes(limits.MAX_BODY_BYTES // 2)}
+
+    async def scenario() -> None:
+        bodies = server.Bodies()
+        held = [await bodies.read(receive) for _ in range(4)]
+        with pytest.raises(Refused, match="other requests hold too many bytes"):
+            await bodies.read(receive)
+        bodies.let_go(len(held.pop()))
+        assert await bodies.read(receive)
+
+    asyncio.run(scenario())
 
 
 def test_only_the_last_instants_of_time_travel_are_remembered() -> None:

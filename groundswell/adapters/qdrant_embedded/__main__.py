@@ -22,6 +22,8 @@ from groundswell.errors import GroundswellError, VectorIndexUnavailable
 
 LOOPBACK = "127.0.0.1"
 UNFINISHED_REQUESTS_S = 5
+MAX_CONNECTIONS = 128
+"""Open at a time; one more is answered with 503. The platform's own client opens sixteen."""
 IDLE_CONNECTION_S = 5
 """As a Qdrant server closes them."""
 
@@ -72,6 +74,7 @@ async def _serve(arguments: argparse.Namespace) -> int:
                 access_log=False,
                 lifespan="off",
                 ws="none",
+                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=UNFINISHED_REQUESTS_S,
                 timeout_keep_alive=IDLE_CONNECTION_S,
             )

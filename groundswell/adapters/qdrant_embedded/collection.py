@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,18 @@ import numpy as np
 import qdrant_edge as edge
 
 from groundswell.adapters.qdrant_embedded import wire
+from groundswell.adapters.qdrant_embedded.limits import (
+    MAX_ANSWERED_VALUES,
+    MAX_COLLECTION_DIMENSIONS,
+    MAX_INDEXES,
+    MAX_NAME,
+    MAX_POINTS,
+    MAX_VECTORS,
+    at_most,
+    check_payload,
+)
+from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.qdrant_embedded.shard import Schema, Shard, VectorSchema
-from groundswell.adapters.qdrant_embedded.wire import Refused
 
 SEAL_AT = 50_000
 """A search through all of them takes 2 ms, through their index 0.4 ms. Sealing and swapping stop the engine for a
@@ -130,6 +140,7 @@ class Collection:
             return
         if known is not None:
             raise Refused(400, f"Wrong input: the vector {name!r} exists with size {known.size} and {known.distance}")
+        check_vectors({**self.schema.vectors, name: vector})
         self.schema.vectors[name] = vector
         await self._apply_schema()
 
@@ -140,6 +151,8 @@ class Collection:
 
     async def add_index(self, field: str, params: wire.IndexParams) -> None:
         """In place of another index on that field."""
+        at_most(len(field), MAX_NAME, "field name")
+        at_most(len({*self.schema.indexes, field}), MAX_INDEXES, "payload indexes")
         known = self.schema.indexes.get(field)
         if known == params:
             return
@@ -181,6 +194,7 @@ class Collection:
         """Raises: Refused for a vector that the collection does not have, before anything is written."""
         if not points:
             raise Refused(400, "Bad request: Empty update request")
+        at_most(len(points), MAX_POINTS, "upsert batch size")
         for point in points:
             self._check_vectors(point)
         for start in range(0, len(points), UPSERT_SLICE):
@@ -198,10 +212,13 @@ class Collection:
     async def delete(self, ids: list[int]) -> None:
         if not ids:
             return
+        at_most(len(ids), MAX_POINTS, "delete batch size")
+        wire.check_ids(ids)
         await self._delete_from_sealed(ids)
         self._active.delete(ids)
 
     async def delete_matching(self, filter_: wire.Filter) -> None:
+        wire.check_filter(filter_)
         translated = wire.edge_filter(filter_)
         matching = [id_ for shard in self._shards() for id_ in shard.ids(translated)]
         for start in range(0, len(matching), 1_000):
@@ -224,8 +241,8 @@ class Collection:
         return {name: self.schema.vectors[name].stored(vector) for name, vector in vectors.items()}
 
     def _check_vectors(self, point: wire.PointStruct) -> None:
-        if point.id < 0 or point.id >= 2**63:
-            raise Refused(400, f"point id {point.id} is not between 0 and 2**63")
+        wire.check_ids([point.id])
+        check_payload(point.payload)
         for name, vector in point.vector.items():
             known = self.schema.vectors.get(name)
             if known is None:
@@ -237,6 +254,9 @@ class Collection:
     def query(self, query: wire.Query) -> list[dict[str, Any]]:
         """The nearest of all shards, best first."""
         wire.check_limit(query.limit, query.offset)
+        wire.check_params(query.params)
+        wire.check_filter(query.filter)
+        self._check_answer(query.limit + query.offset, query.with_vector)
         vector = query.vector()
         known = self.schema.vectors.get(query.using)
         if known is None:
@@ -267,6 +287,9 @@ class Collection:
     def scroll(self, scroll: wire.Scroll) -> dict[str, Any]:
         """Points by ascending id, and the id that the next page begins with."""
         wire.check_limit(scroll.limit)
+        wire.check_filter(scroll.filter)
+        self._check_answer(scroll.limit, scroll.with_vector)
+        wire.check_ids([] if scroll.offset is None else [scroll.offset])
         request = edge.ScrollRequest(
             offset=scroll.offset,
             limit=scroll.limit + 1,
@@ -286,6 +309,9 @@ class Collection:
         return {"points": page, "next_page_offset": ids[scroll.limit] if len(ids) > scroll.limit else None}
 
     def retrieve(self, wanted: wire.Retrieve) -> list[dict[str, Any]]:
+        at_most(len(wanted.ids), MAX_POINTS, "ids")
+        wire.check_ids(wanted.ids)
+        self._check_answer(len(wanted.ids), wanted.with_vector)
         found: dict[Any, edge.Record] = {}
         for shard in self._shards():
             for record in shard.handle.retrieve([*wanted.ids], wanted.with_payload, wanted.with_vector):
@@ -297,11 +323,20 @@ class Collection:
         ]
 
     def count(self, filter_: wire.Filter | None = None) -> int:
+        wire.check_filter(filter_)
         translated = wire.edge_filter(filter_)
         return sum(shard.count(translated) for shard in self._shards())
 
     def indexed_count(self) -> int:
         return sum(shard.handle.info().indexed_vectors_count for shard in self._shards())
+
+    def _check_answer(self, points: int, vectors: wire.WithVector) -> None:
+        """Raises: Refused where the answer would hold too many components of vectors."""
+        if vectors is False:
+            return
+        names = self.schema.vectors if vectors is True else self.schema.vectors.keys() & set(vectors)
+        components = points * sum(self.schema.vectors[name].size for name in names)
+        at_most(components, MAX_ANSWERED_VALUES, "vector components in an answer")
 
     def _with(
         self, point: edge.ScoredPoint | edge.Record, payload: wire.WithPayload, vector: wire.WithVector
@@ -386,6 +421,13 @@ class Collection:
 
     def _save(self) -> None:
         write_atomically(self.path / _MANIFEST, msgspec.json.encode(self._manifest))
+
+
+def check_vectors(vectors: Mapping[str, VectorSchema]) -> None:
+    """Raises: Refused for more vectors than a collection may have."""
+    at_most(len(vectors), MAX_VECTORS, "vectors of a collection")
+    at_most(max(map(len, vectors), default=0), MAX_NAME, "vector name")
+    at_most(sum(vector.size for vector in vectors.values()), MAX_COLLECTION_DIMENSIONS, "vector components of a point")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.private_files import private_folder
-from groundswell.adapters.qdrant_embedded.collection import SEAL_AT, Collection
+from groundswell.adapters.qdrant_embedded.collection import SEAL_AT, Collection, check_vectors
+from groundswell.adapters.qdrant_embedded.limits import MAX_COLLECTIONS, at_most, check_payload
+from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.qdrant_embedded.shard import Schema, Shard
-from groundswell.adapters.qdrant_embedded.wire import Refused
 from groundswell.errors import DataDirectoryError
 
 FLUSH_EVERY_S = 5.0
@@ -49,15 +50,20 @@ class Engine:
         try:
             return self.collections[name]
         except KeyError:
-            raise Refused(404, f"Not found: Collection `{name}` doesn't exist!") from None
+            raise Refused(404, f"Not found: Collection `{name[:300]}` doesn't exist!") from None
 
     def create(self, name: str, schema: Schema) -> None:
         if name in self.collections:
             raise Refused(409, f"Wrong input: Collection `{name}` already exists!")
         if not _NAME.fullmatch(name):
             raise Refused(
-                422, f"Validation error: collection names have up to 200 of A-Z a-z 0-9 _ - . and not {name!r}"
+                422, f"Validation error: collection names have up to 200 of A-Z a-z 0-9 _ - . and not {name[:40]!r}"
             )
+        at_most(len(self.collections) + 1, MAX_COLLECTIONS, "collections")
+        check_vectors(schema.vectors)
+        check_payload(schema.given)
+        for vector in schema.vectors.values():
+            check_payload(vector.given)
         path = self._folder / name
         self.collections[name] = Collection.create(path, name, schema, seal_at=self._seal_at)
 

@@ -15,13 +15,20 @@ import msgspec
 from groundswell.adapters.qdrant_embedded import wire
 from groundswell.adapters.qdrant_embedded.access import Access
 from groundswell.adapters.qdrant_embedded.engine import Engine
+from groundswell.adapters.qdrant_embedded.limits import (
+    MAX_BODIES_BYTES,
+    MAX_BODY_BYTES,
+    MAX_JSON_VALUES,
+    MAX_LIMIT,
+    MAX_SEARCHES,
+    at_most,
+    check_payload,
+)
+from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.qdrant_embedded.shard import Schema, VectorSchema
-from groundswell.adapters.qdrant_embedded.wire import Refused
 
 log = logging.getLogger(__name__)
 
-MAX_BODY_BYTES = 32 * 2**20
-"""A Qdrant server's own default."""
 API_VERSION = "1.19.0"
 """The release of Qdrant whose API this is a part of."""
 _OUT_OF_BOUNDS = re.compile(r"Expected `\w+` (>=|<=)")
@@ -62,7 +69,7 @@ class Routes:
                     return handler, [name, *rest[1:]]
             case _:
                 pass
-        raise Refused(501, f"the embedded engine does not speak {method} {path}: use a Qdrant server for it")
+        raise Refused(501, f"the embedded engine does not speak {method} {path[:300]}: use a Qdrant server for it")
 
     def _of_collection(self, method: str, rest: list[str]) -> Handler | None:
         handlers: dict[tuple[str, ...], Handler] = {
@@ -119,6 +126,7 @@ class Routes:
         vectors = {key: msgspec.to_builtins(diff) for key, diff in (request.vectors or {}).items()}
         settings = ("quantization_config", "hnsw_config", "optimizers_config")
         asked = {key: msgspec.to_builtins(getattr(request, key)) for key in settings}
+        check_payload([vectors, asked])
         self._engine.collection(name).update(vectors, {key: value for key, value in asked.items() if value})
         return True
 
@@ -208,6 +216,8 @@ class Routes:
     async def query_batch(self, body: bytes, name: str, *_: str) -> Any:
         collection = self._engine.collection(name)
         batch = self._decode(body, wire.QueryBatch).searches
+        at_most(len(batch), MAX_SEARCHES, "search batch size")
+        at_most(sum(query.limit + query.offset for query in batch), MAX_LIMIT, "limit of a batch")
         for query in batch:
             self._check_strict(name, query.filter)
         return [{"points": collection.query(query)} for query in batch]
@@ -228,13 +238,17 @@ class Routes:
     def _check_strict(self, name: str, narrowed: wire.Filter | None) -> None:
         if not self._strict:
             return
+        wire.check_filter(narrowed)
         field = wire.unindexed(narrowed, self._engine.collection(name).schema.indexes)
         if field is not None:
             raise Refused(400, f'Bad request: Index required but not found for "{field}". Create an index for this key')
 
     def _decode(self, body: bytes, kind: type[T]) -> T:
+        at_most(body.count(b","), MAX_JSON_VALUES, "values in a body")
         try:
             return self._decoders[kind].decode(body)
+        except RecursionError:
+            raise Refused(400, "Format error in JSON body: recursion limit exceeded") from None
         except msgspec.ValidationError as error:
             if _OUT_OF_BOUNDS.search(str(error)):
                 raise Refused(422, f"Validation error in JSON body: [{error}]") from error
@@ -256,19 +270,20 @@ class App:
         self._routes = Routes(engine, strict=strict)
         self._access = access or Access()
         self._encoder = msgspec.json.Encoder()
+        self._bodies = Bodies()
 
     async def __call__(self, scope: Message, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"the embedded engine speaks HTTP only, not {scope['type']}")
         started = asyncio.get_running_loop().time()
-        status = 200
+        status, body = 200, b""
         headers = {name.lower(): value for name, value in scope["headers"]}
         refusal = self._access.refusal(scope["path"], headers)
         if refusal is not None:
             await _answer(send, refusal[0], b"text/plain; charset=utf-8", refusal[1].encode())
             return
         try:
-            body = await _read(receive)
+            body = await self._bodies.read(receive)
             _check_parameters(scope.get("query_string", b""))
             _check_content_type(body, headers)
             handler, names = self._routes.find(scope["method"], scope["path"])
@@ -281,6 +296,8 @@ class App:
         except Exception as error:  # the engine raises nothing narrower
             log.exception("%s %s failed", scope["method"], scope["path"])
             status, answer = 500, {"status": {"error": f"Service internal error: {error}"}}
+        finally:
+            self._bodies.let_go(len(body))
         answer["time"] = asyncio.get_running_loop().time() - started
         await _answer(send, status, b"application/json", self._encoder.encode(answer))
 
@@ -309,17 +326,40 @@ def _check_content_type(body: bytes, headers: dict[bytes, bytes]) -> None:
         raise Refused(400, "Format error in JSON body: Content type error")
 
 
-async def _read(receive: Any) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Refused(400, "the client went away before its request was complete")
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > MAX_BODY_BYTES:
-            raise Refused(400, f"Payload error: JSON payload is larger than allowed (limit: {MAX_BODY_BYTES} bytes)")
-        chunks.append(chunk)
-        if not message.get("more_body"):
-            return b"".join(chunks)
+class Bodies:
+    """Reads the bodies of requests, and bounds what they hold together."""
+
+    def __init__(self) -> None:
+        self.held = 0
+
+    async def read(self, receive: Any) -> bytes:
+        """Return the whole body; `let_go` ends its being counted.
+
+        Raises:
+            Refused: it is too large, or others are too large for one more.
+        """
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Refused(400, "the client went away before its request was complete")
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                self.held += len(chunk)
+                if size > MAX_BODY_BYTES:
+                    raise Refused(
+                        400, f"Payload error: JSON payload is larger than allowed (limit: {MAX_BODY_BYTES} bytes)"
+                    )
+                if self.held > MAX_BODIES_BYTES:
+                    raise Refused(503, "Service unavailable: other requests hold too many bytes. Ask again in a moment")
+                chunks.append(chunk)
+                if not message.get("more_body"):
+                    return b"".join(chunks)
+        except BaseException:
+            self.let_go(size)
+            raise
+
+    def let_go(self, size: int) -> None:
+        self.held -= size

@@ -6,32 +6,34 @@ answer with points that nobody asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import qdrant_edge as edge
 from msgspec import Meta
 
+from groundswell.adapters.qdrant_embedded.limits import (
+    MAX_CONDITION_ITEMS,
+    MAX_CONDITIONS,
+    MAX_DIMENSIONS,
+    MAX_EF,
+    MAX_FILTER_DEPTH,
+    MAX_LIMIT,
+    at_most,
+)
+from groundswell.adapters.qdrant_embedded.refused import Refused
+
 PointId: TypeAlias = int
-MAX_LIMIT = 100_000
-"""This engine's own bound on what one answer holds."""
+"""`check_ids` says whether it is one: a server refuses another with 400, not with 422."""
 Limit: TypeAlias = Annotated[int, Meta(ge=1)]
 Offset: TypeAlias = Annotated[int, Meta(ge=0)]
-Size: TypeAlias = Annotated[int, Meta(ge=1, le=65_536)]
+Size: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS)]
 Memory: TypeAlias = Literal["cold", "cached", "pinned"]
 Distance: TypeAlias = Literal["Cosine", "Dot", "Euclid"]
 Datatype: TypeAlias = Literal["float32", "uint8"]
 Settings: TypeAlias = dict[str, Any]
 """Taken without effect and described as they were given."""
-
-
-class Refused(Exception):
-    """A request that cannot be served: 400 or 422 where it is wrong, 404 or 409 for names, 501 where not spoken."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -172,7 +174,7 @@ class QuantizationParams(_Request):
 
 
 class SearchParams(_Request):
-    hnsw_ef: int | None = None
+    hnsw_ef: Annotated[int, Meta(ge=1)] | None = None
     exact: bool = False
     quantization: QuantizationParams | None = None
 
@@ -266,8 +268,41 @@ def edge_distance(name: str) -> edge.Distance:
 
 
 def check_limit(limit: int, offset: int = 0) -> None:
-    if limit > MAX_LIMIT or offset > MAX_LIMIT:
-        raise Refused(400, f"the embedded engine takes a limit and an offset of {MAX_LIMIT} at most")
+    at_most(limit, MAX_LIMIT, "limit")
+    at_most(offset, MAX_LIMIT, "offset")
+
+
+def check_ids(ids: Iterable[PointId]) -> None:
+    for each in ids:
+        if not 0 <= each < 2**63:
+            raise Refused(400, f"Format error in JSON body: value {each} is not a point id between 0 and 2**63")
+
+
+def check_params(params: SearchParams | None) -> None:
+    if params is not None and params.hnsw_ef is not None:
+        at_most(params.hnsw_ef, MAX_EF, "hnsw_ef")
+
+
+def check_filter(spoken: Filter | None) -> None:
+    """Raises: Refused for a filter that is nested too deep, or has too many conditions, before it is translated."""
+    level: list[Filter | Condition] = [] if spoken is None else [spoken]
+    depth, conditions = 0, 0
+    while level:
+        at_most(depth, MAX_FILTER_DEPTH, "filter depth")
+        inner: list[Filter | Condition] = []
+        for each in level:
+            if isinstance(each, Condition):
+                at_most(len(each.has_id or ()), MAX_CONDITION_ITEMS, "has_id")
+                check_ids(each.has_id or ())
+                compared = [] if each.match is None else [each.match.value, *(each.match.any or ())]
+                at_most(len(compared), MAX_CONDITION_ITEMS + 1, "match any")
+                if any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in compared):
+                    raise Refused(400, "Format error in JSON body: a match compares with an integer beyond 64 bits")
+            for group in (each.must, each.should, each.must_not):
+                inner += group if isinstance(group, list) else [] if group is None else [group]
+        conditions += len(inner)
+        at_most(conditions, MAX_CONDITIONS, "filter conditions")
+        level, depth = inner, depth + 1
 
 
 def unindexed(spoken: Filter | Condition | None, indexes: Mapping[str, IndexParams]) -> str | None:
