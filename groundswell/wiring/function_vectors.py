@@ -20,7 +20,7 @@ def forwarder() -> VectorForwarder:
     """
     chosen = settings.load(VectorsSettings)
     key = chosen.qdrant_api_key
-    configure_logging(level=chosen.log_level, style="json", secrets=(key,))
+    configure_logging(level=chosen.log_level, style="json")
     return VectorForwarder(
         chosen.qdrant_url,
         SystemClock(),
