@@ -53,6 +53,10 @@ class DataDirectoryError(GroundswellError):
     exit_code = EX_CONFIG
 
 
+class DataDirectoryLost(DataDirectoryError):
+    """The data directory was removed or replaced while it was in use."""
+
+
 class InvalidRequest(GroundswellError):
     """A request that can never succeed as sent; `field` names the part at fault."""
 

@@ -14,14 +14,14 @@ import msgspec
 
 from groundswell.errors import GroundswellError
 
-Part: TypeAlias = Literal["postgres", "schema", "qdrant", "embeddings", "source"]
+Part: TypeAlias = Literal["postgres", "schema", "data", "qdrant", "embeddings", "source"]
 Probe: TypeAlias = Callable[[], Awaitable[str]]
 """Returns what it found, in a few words; raises when the part does not work."""
 
 REQUIRED: Mapping[str, frozenset[Part]] = {
-    "api": frozenset({"postgres", "schema"}),
-    "relay": frozenset({"postgres", "schema"}),
-    "embedded": frozenset({"postgres", "schema"}),
+    "api": frozenset({"postgres", "schema", "data"}),
+    "relay": frozenset({"postgres", "schema", "data"}),
+    "embedded": frozenset({"postgres", "schema", "data"}),
 }
 """By service. Everything else is optional: search does without Qdrant and embeddings, readers without the source."""
 

@@ -37,7 +37,7 @@ from groundswell.adapters.postgres_binaries import (
     telling_line,
     user_id,
 )
-from groundswell.errors import DataDirectoryError, StoreUnavailable
+from groundswell.errors import DataDirectoryError, DataDirectoryLost, StoreUnavailable
 
 if TYPE_CHECKING:
     import psutil
@@ -50,6 +50,8 @@ STOP_LIMIT_S = 60
 ABORT_LIMIT_S = 10
 """How long a server that has not stopped in time may take to give up what it does."""
 POLL_S = 0.05
+LOOK_S = 2.0
+"""A server that runs is asked this often whether its cluster is still there."""
 ORPHAN_TRIES = 20
 ORPHAN_PAUSE_S = 0.5
 LOG_LIMIT_BYTES = 10_000_000
@@ -143,6 +145,46 @@ class EmbeddedPostgres:
         self._url = None
         await asyncio.shield(asyncio.to_thread(self._stop))
 
+    async def ended(self) -> str:
+        """Wait until the server has ended, or its cluster was removed; return how, as the end of a sentence."""
+        server = self._server
+        while server is not None and _is_alive(server):
+            if not self._is_in_place():
+                return "has lost its data directory"
+            await _wait_for_end(server.pid, LOOK_S)
+        process = self._process
+        code = process.poll() if process is not None and server is not None and process.pid == server.pid else None
+        if code is None:
+            return "has ended"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
+
+    async def restart(self) -> None:
+        """Start the server again after it has ended, on the same cluster and at the same address.
+
+        Raises:
+            DataDirectoryLost: the cluster was removed or replaced.
+            DataDirectoryError: it is damaged, or the disk is full.
+            StoreUnavailable: the server did not come up in time.
+        """
+        self._cancelled.clear()
+        work = asyncio.ensure_future(asyncio.to_thread(self._restart))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            await asyncio.wait([work])
+            raise
+
+    def check_in_place(self) -> None:
+        """Look whether the parts of the cluster are on disk: a server can run on for a while without them.
+
+        Raises:
+            DataDirectoryError: some are missing.
+        """
+        missing = self._missing()
+        if missing:
+            raise self._damaged(f"{', '.join(missing)} missing")
+
     def running_pid(self) -> int | None:
         """The server's process id, or None when none runs on this directory."""
         postmaster = self._postmaster()
@@ -173,6 +215,36 @@ class EmbeddedPostgres:
         except BaseException:
             self._stop()
             raise
+
+    def _restart(self) -> None:
+        if not self._is_in_place():
+            raise DataDirectoryLost(
+                f"{self.pgdata} was removed or replaced while the platform used it. What was stored there is gone, "
+                "unless you moved it: put it back, or start again with an empty database."
+            )
+        user = server_user()
+        binaries = runnable_by(user, find_binaries())
+        self._check_cluster(binaries, user)
+        if self._socket_folder is not None:
+            access.socket_folder(self.pgdata, keep=self._socket_folder)
+        access.write_rules(self.pgdata)
+        self._clear_leftovers()
+        postmaster = self._launch(binaries, user)
+        try:
+            self._ensure_database(postmaster)
+        except BaseException:
+            server, self._server = self._server, None
+            if server is not None:
+                self._end(server)
+            raise
+
+    def _is_in_place(self) -> bool:
+        """Whether the cluster is the one that was started."""
+        try:
+            found = self.pgdata.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == self._cluster
 
     def _stop(self) -> None:
         try:
@@ -241,9 +313,7 @@ class EmbeddedPostgres:
         half_made.rename(self.pgdata)
 
     def _check_cluster(self, binaries: Path, user: str | None) -> None:
-        missing = [name for name in _NEEDED if not (self.pgdata / name).exists()]
-        if missing:
-            raise self._damaged(f"{', '.join(missing)} missing")
+        self.check_in_place()
         owner = self.pgdata.stat().st_uid
         if not access.OVER_TCP and owner != user_id(user):
             raise DataDirectoryError(
@@ -259,6 +329,9 @@ class EmbeddedPostgres:
                 f"brings PostgreSQL {ours}, which cannot read it. Nothing was deleted. Go back to the version that "
                 f"made it, or move it away (mv {self.pgdata} {self.pgdata}.old) and start with an empty database."
             )
+
+    def _missing(self) -> list[str]:
+        return [name for name in _NEEDED if not (self.pgdata / name).exists()]
 
     def _damaged(self, what: str) -> DataDirectoryError:
         return DataDirectoryError(
@@ -447,6 +520,25 @@ def _is_alive(server: psutil.Process) -> bool:
         return server.is_running() and server.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+async def _wait_for_end(pid: int, limit_s: float) -> None:
+    """Wait until a process has ended, for `limit_s` at the most."""
+    if not hasattr(os, "pidfd_open"):  # only Linux can be waited for without being the parent
+        await asyncio.sleep(min(limit_s, 10 * POLL_S))
+        return
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(descriptor, over.set)
+    try:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), limit_s)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 def _serves(pid: int, pgdata: Path, *, unsure: bool = True) -> bool:

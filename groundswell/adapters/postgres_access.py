@@ -141,7 +141,7 @@ def socket_folder(pgdata: Path, *, keep: Path | None = None) -> Path:
     Raises:
         DataDirectoryError: it cannot be made.
     """
-    if keep is None and _fits(pgdata):
+    if keep == pgdata or (keep is None and _fits(pgdata)):
         return pgdata
     owner = pgdata.stat()
     remembered = keep or _remembered(pgdata)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
@@ -92,13 +93,14 @@ def application(
     *,
     archive: Archive | None = None,
     allowed_hosts: Sequence[str] | None = None,
+    more_probes: Mapping[Part, Probe] = MappingProxyType({}),
 ) -> ASGIApp:
     """The FastAPI application over these parts. `hub` is None where sockets are held elsewhere.
 
-    `allowed_hosts` takes the place of the setting.
+    `allowed_hosts` takes the place of the setting. `more_probes` are asked by `/readyz` as well.
     """
     clock = SystemClock(skew=settings.clock_skew)
-    probes: dict[Part, Probe] = {}
+    probes: dict[Part, Probe] = {**more_probes}
     index = models.index
     if index is not None:
         probes["qdrant"] = lambda: _count_points(index)

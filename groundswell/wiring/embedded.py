@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
+from random import Random
 
 from groundswell import __version__
 from groundswell.adapters.allocator import give_large_blocks_back
+from groundswell.adapters.data_directory import make_private
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
 from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
+from groundswell.errors import DataDirectoryError, StoreUnavailable, VectorIndexUnavailable
+from groundswell.health import Part, Probe
 from groundswell.metrics import Metrics
 from groundswell.observability import Progress
 from groundswell.services.lease import LeaseKeeper
+from groundswell.services.reporting import Report
+from groundswell.services.supervision import Supervisor
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.api import application
 from groundswell.wiring.maintenance import open_archive, open_maintenance
@@ -31,7 +38,7 @@ from groundswell.wiring.parts import (
     source_lease,
 )
 from groundswell.wiring.serving import listen, serve
-from groundswell.wiring.together import Service, keep_lease, metrics_lines, once, run_together, writers
+from groundswell.wiring.together import Service, keep_lease, metrics_lines, once, run_together, until_stopped, writers
 
 
 async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: asyncio.Event) -> None:
@@ -44,12 +51,13 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
     give_large_blocks_back()
     async with AsyncExitStack() as stack:
         data_dir = settings.data_dir.expanduser().resolve()
+        database: _Database | None = None
         if settings.database_url is None:
             progress.step("Starting Postgres")
-            server = EmbeddedPostgres(data_dir)
-            url = await server.start()
-            stack.push_async_callback(server.stop)
+            database = _Database(settings.data_dir)
+            url = await database.start(stack)
         else:
+            make_private(data_dir)
             url = settings.database_url.reveal()
         progress.step("Bringing the schema up to date")
         await migrate(url)
@@ -102,6 +110,7 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             ),
             broadcaster=hub,
             metrics=metrics,
+            more_reports={} if database is None else database.reports,
             lease=None if lease is None else lambda: lease.state,
         )
         reads = PostgresReads(reading)
@@ -109,18 +118,50 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         hub.degraded = lambda: parts.condition.degraded
         progress.step("Opening the page")
         archive = open_archive(settings.archive, data_dir, embedded=settings.database_url is None)
-        app = application(settings, reading, models, hub, metrics, archive=archive)
+        app = application(
+            settings,
+            reading,
+            models,
+            hub,
+            metrics,
+            archive=archive,
+            more_probes={} if database is None else database.probes,
+        )
         listener = listen(settings.api_host, settings.api_port)
         host = "localhost" if settings.api_host in ("127.0.0.1", "0.0.0.0", "::", "::1") else settings.api_host  # noqa: S104
         page = f"http://{host}:{listener.getsockname()[1]}"
         await run_together(
             stop,
+            *([] if database is None else [until_stopped(database.supervisor.run)]),
             hub.run,
             models.chain.run,
             lambda stop: serve(app, listener, stop, ready=lambda: progress.ready(page)),
             *_leased(lease, writers(parts, ends_all=False)),
             *metrics_lines(settings, metrics),
         )
+
+
+class _Database:
+    """The Postgres in the data directory, started again when it dies."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._server = EmbeddedPostgres(data_dir)
+        self.supervisor = Supervisor("Postgres", self._server, SystemClock(), rng=Random())  # noqa: S311 -- spreads restarts, guards nothing
+        self.reports: Mapping[str, Report] = {"postgres": self.supervisor.status}
+        self.probes: Mapping[Part, Probe] = {"data": self._look}
+
+    async def start(self, stack: AsyncExitStack) -> str:
+        """Return the URL. The server is stopped with `stack`."""
+        url = await self._server.start()
+        stack.push_async_callback(self._server.stop)
+        return url
+
+    async def _look(self) -> str:
+        """Raises DataDirectoryError or StoreUnavailable."""
+        if self.supervisor.why is not None:
+            raise StoreUnavailable(self.supervisor.why)
+        await asyncio.to_thread(self._server.check_in_place)
+        return "in place"
 
 
 def _leased(lease: LeaseKeeper | None, services: list[Service]) -> list[Service]:

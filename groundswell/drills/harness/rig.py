@@ -14,7 +14,7 @@ import msgspec
 import psutil
 import psycopg
 
-from groundswell.adapters.embedded_postgres import EmbeddedPostgres
+from groundswell.adapters.embedded_postgres import EmbeddedPostgres, running_url
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
 from groundswell.core.posts import Micros
 from groundswell.drills.harness.archive import archived_posts
@@ -45,6 +45,8 @@ class Setup(msgspec.Struct, frozen=True, kw_only=True):
     retention_s: float = 7200
     vectors: bool = False
     """Whether there is a vector engine and an embedding model."""
+    together: bool = False
+    """Whether all of it is one `groundswell up`, with its own Postgres and vector engine."""
     starts: tuple[str, ...] = ("relay", "api")
     """What runs when the drill begins."""
     migrated: bool = True
@@ -115,6 +117,14 @@ class Rig:
         self.commands.append(command)
         await command.start(**more)
         return command
+
+    async def start_together(self) -> None:
+        """Start `groundswell up`, and the prober once it answers."""
+        await self.relay.start()
+        await self.start_probing_when_ready()
+        found = running_url(self.postgres.data_dir)
+        assert found is not None, "a platform that answers has a database"
+        self.database_url = found
 
     def probe(self) -> None:
         """Begin to ask the API, if that has not begun yet."""
@@ -282,6 +292,8 @@ class Rig:
         codes = await asyncio.gather(*(service.stop() for service in running))
         for service, code in zip(running, codes, strict=True):
             self.check(f"{service.name} stops when it is told to", code == 0, f"exit code {code}", promised="0")
+        if self.setup.together:
+            self.database_url = await self.postgres.start()  # it stopped with the rest
         archived = await archived_posts(self) if self.setup.archive else ()
         self.reconciliation = await reconcile(self.database_url, self.feed, archived)
 

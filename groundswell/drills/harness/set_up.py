@@ -36,19 +36,12 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
     rig = Rig(setup, folder, say=say, full=full, seed=seed)
     try:
         async with AsyncExitStack() as stack:
-            say("starting Postgres")
             data_dir = await _folder(stack, folder / "data", setup.data_dir_mb)
             await _folder(stack, rig.services_dir, setup.services_dir_mb)
             rig.postgres = EmbeddedPostgres(data_dir, tuning={**DRILL_POSTGRES, **setup.postgres})
-            rig.database_url = await rig.postgres.start()
             stack.push_async_callback(_take_down, rig)
-            if setup.migrated:
-                await migrate(rig.database_url)
-            if setup.vectors:
-                say("starting the vector engine")
-                rig.engine = EmbeddedQdrant(folder / "qdrant")
-                await rig.engine.start()
-                stack.push_async_callback(rig.engine.stop)
+            if not setup.together:
+                await _start_stores(rig, stack)
             rig.feed = Feed(
                 posts_per_second=setup.posts_per_second,
                 garbage_share=setup.garbage_share,
@@ -61,12 +54,11 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
             await rig.feed.open(stack, setup.hosts)
             _prepare_services(rig)
             stack.push_async_callback(_end_services, rig)
-            if "relay" in setup.starts:
-                say("starting the relay")
-                await rig.start_relay()
-            if "api" in setup.starts:
-                say("starting the API")
-                await rig.start_api()
+            if setup.together:
+                say("starting the platform")
+                await rig.start_together()
+            else:
+                await _start_services(rig)
             if set(setup.starts) >= {"relay", "api"}:
                 await rig.until(rig.as_of_now(), "the platform is up and has caught up", limit_s=START_LIMIT_S)
                 say("the platform is up and has caught up")
@@ -74,6 +66,27 @@ async def set_up(setup: Setup, *, say: Callable[[str], None], full: bool, seed: 
     finally:
         if not keep:
             await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+async def _start_stores(rig: Rig, stack: AsyncExitStack) -> None:
+    rig.say("starting Postgres")
+    rig.database_url = await rig.postgres.start()
+    if rig.setup.migrated:
+        await migrate(rig.database_url)
+    if rig.setup.vectors:
+        rig.say("starting the vector engine")
+        rig.engine = EmbeddedQdrant(rig.folder / "qdrant")
+        await rig.engine.start()
+        stack.push_async_callback(rig.engine.stop)
+
+
+async def _start_services(rig: Rig) -> None:
+    if "relay" in rig.setup.starts:
+        rig.say("starting the relay")
+        await rig.start_relay()
+    if "api" in rig.setup.starts:
+        rig.say("starting the API")
+        await rig.start_api()
 
 
 async def _folder(stack: AsyncExitStack, folder: Path, size_mb: int | None) -> Path:
@@ -96,40 +109,38 @@ def _prepare_services(rig: Rig) -> None:
     port = _free_port()
     rig.api_url = f"http://127.0.0.1:{port}"
     rig.prober = Prober(rig.api_url)
+    data_dir = rig.postgres.data_dir if rig.setup.together else rig.services_dir
     shared = {
-        "GROUNDSWELL_DATABASE_URL": rig.database_url,
-        "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if rig.engine else "none",
+        **({} if rig.setup.together else {"GROUNDSWELL_DATABASE_URL": rig.database_url}),
+        "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256" if rig.setup.vectors else "none",
         "GROUNDSWELL_LOG_FORMAT": "json",
-        "GROUNDSWELL_DATA_DIR": str(rig.services_dir),
+        "GROUNDSWELL_DATA_DIR": str(data_dir),
         **({"GROUNDSWELL_ARCHIVE": str(rig.archive_dir)} if rig.setup.archive else {}),
         **(_address(rig.engine) if rig.engine else {}),
         **rig.setup.environment,
     }
     rig.command_environment = shared
-    rig.relay = Service(
-        "relay",
-        folder=rig.folder,
-        arguments=("relay",),
-        environment={
-            **shared,
-            **rig.feed.variables,
-            "GROUNDSWELL_WATCH_LIST": str(names),
-            "GROUNDSWELL_BATCH_MAX_POSTS": "100",
-            "GROUNDSWELL_MOMENTUM_INTERVAL_S": "1",
-            **rig.setup.relay,
-        },
-    )
-    rig.api = Service(
-        "api",
-        folder=rig.folder,
-        arguments=("api",),
-        environment={
-            **shared,
-            "GROUNDSWELL_API_PORT": str(port),
-            "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0",
-            **rig.setup.api,
-        },
-    )
+    writing = {
+        **shared,
+        **rig.feed.variables,
+        "GROUNDSWELL_WATCH_LIST": str(names),
+        "GROUNDSWELL_BATCH_MAX_POSTS": "100",
+        "GROUNDSWELL_MOMENTUM_INTERVAL_S": "1",
+        **rig.setup.relay,
+    }
+    answering = {
+        **shared,
+        "GROUNDSWELL_API_PORT": str(port),
+        "GROUNDSWELL_RATE_LIMIT_PER_MINUTE": "0",
+        **rig.setup.api,
+    }
+    if rig.setup.together:
+        platform = Service("platform", folder=rig.folder, arguments=("up",), environment={**writing, **answering})
+        rig.relay = rig.api = platform
+        rig.services = [platform]
+        return
+    rig.relay = Service("relay", folder=rig.folder, arguments=("relay",), environment=writing)
+    rig.api = Service("api", folder=rig.folder, arguments=("api",), environment=answering)
     rig.services = [rig.relay, rig.api]
 
 
@@ -144,6 +155,8 @@ async def _end_services(rig: Rig) -> None:
 async def _take_down(rig: Rig) -> None:
     for process in rig.postgres_processes():
         send_signal(process, signal.SIGCONT)
+    if rig.setup.together and rig.postgres.running_pid() is not None:
+        await rig.postgres.start()  # its platform was killed: adopt it, to stop it
     await rig.postgres.stop()
 
 
