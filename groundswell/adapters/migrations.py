@@ -17,11 +17,20 @@ import psycopg
 from groundswell.adapters.postgres_address import certificate_refusal
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.adapters.postgres_roles import grant_rights
+from groundswell.adapters.schema_history import check_history, record_history
 from groundswell.errors import SchemaMismatch, StoreUnavailable
 
 _LOCK_KEY = 0x67726F756E64  # "ground"
 MIGRATE_LOCK_WAIT_S = 120
 SCHEMA_POLL_S = 0.5
+
+
+_DAMAGE = (
+    psycopg.errors.DataCorrupted,
+    psycopg.errors.IndexCorrupted,
+    psycopg.errors.UndefinedFile,
+    psycopg.errors.IoError,
+)
 
 
 def _required_version() -> str:
@@ -42,7 +51,7 @@ async def migrate(url: str) -> tuple[str | None, str]:
 
     Raises:
         StoreUnavailable: Postgres cannot be reached, or another migrator holds the lock for too long.
-        SchemaMismatch: a migration failed, for example because its tables exist already.
+        SchemaMismatch: a migration failed, for example because its tables exist already, or the database ran others.
     """
     return await asyncio.to_thread(_migrate, url)
 
@@ -53,10 +62,16 @@ def _migrate(url: str) -> tuple[str | None, str]:
             guard.execute("SELECT set_config('lock_timeout', %s, false)", (f"{MIGRATE_LOCK_WAIT_S}s",))
             guard.execute("SELECT pg_advisory_lock(%s)", (_LOCK_KEY,))
             before = _version(guard)
-            if before is None or before < REQUIRED_VERSION:
-                _upgrade(url)
-            elif before > REQUIRED_VERSION:
+            check_history(guard)
+            if before is not None and before > REQUIRED_VERSION:
                 return before, before  # the rights of a newer release are that release's
+            try:
+                if before is None or before < REQUIRED_VERSION:
+                    _upgrade(url)
+            finally:
+                reached = _version(guard)
+                if reached is not None:
+                    record_history(guard, reached)
             grant_rights(guard)
             return before, REQUIRED_VERSION
     except psycopg.errors.LockNotAvailable as error:
@@ -64,6 +79,19 @@ def _migrate(url: str) -> tuple[str | None, str]:
             f"Another migration has been running for more than {MIGRATE_LOCK_WAIT_S} s; this one changed nothing. "
             "Let that one finish, or end its session in Postgres, and run this again."
         ) from error
+    except _DAMAGE as error:
+        raise StoreUnavailable(
+            f"The database is damaged: {str(error).strip().splitlines()[0]}. Nothing was repaired. Restore it from a "
+            "backup, or start with an empty one."
+        ) from error
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is not None:
+            raise
+        # The library's message may quote the password.
+        raise StoreUnavailable(
+            "The database URL has an option that cannot be read. Check what follows the `?` in "
+            "GROUNDSWELL_DATABASE_URL."
+        ) from None
     except psycopg.OperationalError as error:
         raise StoreUnavailable(
             certificate_refusal(error)

@@ -77,6 +77,8 @@ _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.DataCorrupted,
+    psycopg.errors.IndexCorrupted,
 )
 
 

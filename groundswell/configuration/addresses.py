@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from urllib.parse import parse_qs, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qs, parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 _DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
 _ENCRYPTED = {"https", "wss"}
@@ -24,6 +24,18 @@ _INTERNAL_SUFFIXES = (
     ".home.arpa",
     ".svc",
 )
+DATABASE_OPTIONS = frozenset(
+    """
+    application_name channel_binding client_encoding connect_timeout dbname fallback_application_name
+    gssdelegation gssencmode gsslib host hostaddr keepalives keepalives_count keepalives_idle keepalives_interval
+    krbsrvname load_balance_hosts max_protocol_version min_protocol_version oauth_client_id oauth_client_secret
+    oauth_issuer oauth_scope options passfile password port replication require_auth requirepeer requiressl
+    scram_client_key scram_server_key service servicefile ssl ssl_max_protocol_version ssl_min_protocol_version
+    sslcert sslcertmode sslcompression sslcrl sslcrldir sslkey sslkeylogfile sslmode sslnegotiation sslpassword
+    sslrootcert sslsni target_session_attrs tcp_user_timeout user
+    """.split()  # noqa: SIM905 -- fifty names, one a line otherwise
+)
+"""What libpq knows in a URL. A test holds it against the library."""
 _ENCRYPTED_SSL_MODES = {"require", "verify-ca", "verify-full"}
 
 
@@ -49,10 +61,7 @@ def normalise_url(text: str, *, schemes: tuple[str, ...], default_path: str = ""
         raise ValueError(f"does not start with {' or '.join(f'{scheme}://' for scheme in schemes)}")
     path = parts.path.rstrip("/")
     if scheme in _DATABASES:
-        if not hosts_of(text) and "host=" not in parts.query:
-            raise ValueError("names no host")
-        if not path:
-            raise ValueError("names no database")
+        _check_database_url(text, path, parts.query)
         return urlunsplit((scheme, parts.netloc, path, parts.query, ""))
     try:
         port = parts.port
@@ -69,6 +78,18 @@ def normalise_url(text: str, *, schemes: tuple[str, ...], default_path: str = ""
     if port is not None and port != _DEFAULT_PORTS[scheme]:
         netloc += f":{port}"
     return urlunsplit((scheme, netloc, path or default_path, "", ""))
+
+
+def _check_database_url(text: str, path: str, query: str) -> None:
+    if not hosts_of(text) and "host=" not in query:
+        raise ValueError("names no host")
+    if not path:
+        raise ValueError("names no database")
+    if {name for name, _ in parse_qsl(query, keep_blank_values=True)} - DATABASE_OPTIONS:
+        # Not quoted: a password with an unescaped `?` ends up here.
+        raise ValueError("has an option, after the `?`, that Postgres's client library does not know")
+    if re.search(r"%(?![0-9a-fA-F]{2})", text):
+        raise ValueError("has a `%` without two hexadecimal digits after it (write `%` itself as `%25`)")
 
 
 def database_url_of(text: str) -> str:

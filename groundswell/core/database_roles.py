@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-OWNER_ONLY = frozenset({"alembic_version"})
+OWNER_ONLY = frozenset({"alembic_version", "schema_checksums"})
 """Written by whoever migrates, and by no role."""
 KEYS = "api_keys"
 """Read by nobody but the operator: `is_api_key` answers whether a key is one."""

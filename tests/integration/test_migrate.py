@@ -13,6 +13,7 @@ import pytest
 from groundswell.adapters.migrations import REQUIRED_VERSION, migrate, schema_version, wait_for_schema
 from groundswell.adapters.postgres_keys import PostgresKeys
 from groundswell.adapters.postgres_pool import Pool, connection, open_pool
+from groundswell.adapters.schema_history import checksums
 from groundswell.core.api_keys import hash_key
 from groundswell.errors import InvalidRequest, NotFound, QueryTimeout, SchemaMismatch, StoreUnavailable
 
@@ -79,6 +80,56 @@ def test_a_database_with_tables_but_no_version_is_refused_and_left_as_it_is(empt
     with psycopg.connect(empty_url) as check:
         assert check.execute("SELECT to_regclass('cursors')").fetchone() == (None,)
         check.execute("SELECT mine FROM posts")
+
+
+def test_a_schema_of_another_history_is_refused_and_left_as_it_is(empty_url: str) -> None:
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as other:
+        other.execute("UPDATE schema_checksums SET checksum = 'of another build' WHERE version = '0008'")
+        other.execute("UPDATE alembic_version SET version_num = '0009'")
+    with pytest.raises(SchemaMismatch, match=r"another history: migration 0008 .* start with an empty database"):
+        asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as check:
+        assert check.execute("SELECT version_num FROM alembic_version").fetchone() == ("0009",)
+
+
+def test_a_newer_schema_of_another_history_is_refused_as_well(empty_url: str) -> None:
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as newer:
+        newer.execute("UPDATE alembic_version SET version_num = '9999'")
+        newer.execute("INSERT INTO schema_checksums VALUES ('9999', 'of a later build')")
+    assert asyncio.run(migrate(empty_url)) == ("9999", "9999")
+    with psycopg.connect(empty_url) as newer:
+        newer.execute("UPDATE schema_checksums SET checksum = 'of another build' WHERE version = '0001'")
+    with pytest.raises(SchemaMismatch, match="migration 0001"):
+        asyncio.run(migrate(empty_url))
+
+
+def test_a_database_from_before_the_checksums_gets_them(empty_url: str) -> None:
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as older:
+        older.execute("DROP TABLE schema_checksums")
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as check:
+        noted = dict(check.execute("SELECT version, checksum FROM schema_checksums").fetchall())
+    assert noted == checksums()
+
+
+def test_data_of_a_build_with_another_migration_is_brought_up_to_date(empty_url: str) -> None:
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as other:
+        other.execute("ALTER TABLE watched DROP COLUMN kinds")
+        other.execute("DROP TABLE schema_checksums")
+        other.execute("UPDATE alembic_version SET version_num = '0011'")
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as check:
+        check.execute("SELECT kinds FROM watched")
+
+
+def test_a_url_with_an_unknown_option_is_named_without_its_password() -> None:
+    with pytest.raises(StoreUnavailable, match="has an option that cannot be read") as caught:
+        asyncio.run(migrate("postgresql://nobody:US3CRET@127.0.0.1:1/none?bogus=1"))
+    assert "US3CRET" not in caught.value.detail
 
 
 def test_migrating_an_unreachable_database_says_what_to_check() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from groundswell.configuration.addresses import is_internal_host, normalise_url
+from groundswell.configuration.addresses import DATABASE_OPTIONS, is_internal_host, normalise_url
 from groundswell.configuration.schema import variables
 from groundswell.configuration.secret import Secret
 from groundswell.configuration.values import parse_value
@@ -233,6 +233,24 @@ def test_placeholder_secrets_are_refused_outside_development_only(placeholder: s
     database = f"postgresql://u:{placeholder.replace('<', '%3C').replace('>', '%3E').replace(' ', '')}@db.internal/g"
     (problem,) = problems_of(RelaySettings, {**PRODUCTION, "GROUNDSWELL_DATABASE_URL": database})
     assert "placeholder" in problem
+
+
+@pytest.mark.parametrize(
+    ("option", "fault"),
+    [("bogus=1", "option, after the `?`, that Postgres's client library does not know"), ("sslmode=%zz", "`%25`")],
+)
+def test_an_option_that_the_library_does_not_know_is_refused_without_the_password(option: str, fault: str) -> None:
+    (problem,) = problems_of(RelaySettings, {**PRODUCTION, "GROUNDSWELL_DATABASE_URL": f"{DATABASE}?{option}"})
+    assert problem.startswith("GROUNDSWELL_DATABASE_URL")
+    assert fault in problem
+    assert DATABASE not in problem
+
+
+def test_every_option_that_the_library_knows_may_stand_in_a_database_url() -> None:
+    from psycopg import pq
+
+    known = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
+    assert known <= DATABASE_OPTIONS
 
 
 @pytest.mark.parametrize("variable", [v for v in variables() if v.secret], ids=lambda v: v.name)
