@@ -5,7 +5,8 @@ queries and connections.
 
 Everything is its own process: the feed, the relay, the API, Postgres, the vector engine. After a warm-up, the slope of
 each one's memory is fitted to a sample every five seconds. The relay and the API have to stay flat; the stores keep
-what they are given, and are shown with it.
+what they are given, and are shown with it. Threads and descriptors stay as they are in the vector engine too, which
+keeps ever more posts: the run fails where they grow.
 
 The relay holds the name of everything that was mentioned in the last quarter of an hour: with ever new names these are
 most of its memory, and it is warm when that quarter is over. What an hour was like is learnt a quarter of an hour after
@@ -39,6 +40,10 @@ GOAL_MB_A_MINUTE = 1.0
 SAMPLE_S = 5.0
 FLAT = ("relay", "api")
 """What keeps nothing, and so may not grow."""
+COUNTED = (*FLAT, "vector engine")
+"""What has as many threads and descriptors at the end as at the start."""
+SLACK = 8
+"""Threads or descriptors that come and go: connections, a child process, shards that are not merged yet."""
 TABLES = ("posts", "minute_counts", "minute_authors", "events", "outbox", "momentum", "cursors", "components", "gaps")
 
 
@@ -115,7 +120,8 @@ async def watch(
     started, seconds = time.monotonic(), warm_up + measured
     times: list[float] = []
     memory: dict[str, list[float]] = {name: [] for name in processes}
-    files: dict[str, list[int]] = {name: [] for name in FLAT}
+    files: dict[str, list[int]] = {name: [] for name in COUNTED}
+    threads: dict[str, list[int]] = {name: [] for name in COUNTED}
     before, warm_at = await tables(url), 0.0
     cpu = {name: cpu_s(process) for name, process in processes.items()}
     try:
@@ -123,8 +129,9 @@ async def watch(
             times.append(now)
             for name, process in processes.items():
                 memory[name].append(memory_mb(process))
-            for name in FLAT:
+            for name in COUNTED:
                 files[name].append(processes[name].num_fds())
+                threads[name].append(processes[name].num_threads())
             if not warm_at and now >= warm_up:
                 before, warm_at = await tables(url), now
             if len(times) % 12 == 0:
@@ -150,6 +157,7 @@ async def watch(
             for name, values in memory.items()
         ),
         *((f"open files of the {name}", f"{n[since]} to {n[-1]}", "the same") for name, n in files.items()),
+        *((f"threads of the {name}", f"{n[since]} to {n[-1]}", "the same") for name, n in threads.items()),
         *((f"cores used by the {name}", f"{value:.2f}", "") for name, value in cores.items()),
         *(
             (f"table {name}", f"{before[name][0]:,} to {after[name][0]:,} rows, {before[name][1]:.1f} to "
@@ -163,9 +171,22 @@ async def watch(
         rows,
         {
             "stored_per_s": stored, "mb_a_minute": slopes, "times_s": times, "memory_mb": memory, "open_files": files,
+            "threads": threads,
             "cores": cores, "tables_before": before, "tables_after": after,
         },
     )  # fmt: skip
+    counts = {"open files": files, "threads": threads}
+    growing = [
+        f"the {what} of the {name}" for what, named in counts.items() for name, n in named.items() if grown(n[since:])
+    ]
+    if growing:
+        raise SystemExit(f"Growing: {', '.join(growing)}.")
+
+
+def grown(counts: list[int]) -> bool:
+    """Whether the last quarter of the samples lies above the first, by more than what comes and goes."""
+    quarter = max(1, len(counts) // 4)
+    return float(np.median(counts[-quarter:]) - np.median(counts[:quarter])) > SLACK
 
 
 def main() -> None:

@@ -18,8 +18,8 @@ import pytest
 
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import EmbeddedQdrant, wire
-from groundswell.adapters.qdrant_embedded.collection import Collection
-from groundswell.adapters.qdrant_embedded.engine import Engine, build_index
+from groundswell.adapters.qdrant_embedded.collection import MERGED, Collection
+from groundswell.adapters.qdrant_embedded.engine import Engine, build_index, merge
 from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.qdrant_embedded.shard import Schema, VectorSchema
 from groundswell.errors import DataDirectoryError, VectorIndexUnavailable
@@ -28,6 +28,8 @@ from groundswell.ports.vectors import SearchFilters, Space, Vector, VectorPoint
 SPACE = Space("toy", 32)
 SCHEMA = Schema({"toy": VectorSchema(32, "Cosine")}, {})
 T = TypeVar("T")
+SLACK = 8
+"""Threads and descriptors that do not depend on the points: those that copy files, and a child process's."""
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -371,3 +373,90 @@ def test_a_quantisation_that_the_engine_does_not_have_is_refused(tmp_path: Path)
             return (await http.put("/collections/posts", json=body)).status_code
 
     assert run(scenario()) in {400, 501}
+
+
+# ------------------------------------------------------------------ bounded, however many points there are
+def test_neighbours_are_merged_into_one_shard_with_what_changed_meanwhile(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collection = Collection.create(tmp_path / "c", "c", SCHEMA, seal_at=64)
+        await collection.upsert(structs(range(MERGED * 64 + 50)))
+        await collection.delete([1, 101])
+        for shard, _ in collection.sealed:
+            assert await collection.index(shard, build_index)
+        before = [nearest(collection, pk, limit=5) for pk in range(0, 500, 20)]
+
+        async def disturbed(target: Path, parts: list[Path]) -> bool:
+            await collection.delete([2, 202])
+            await collection.upsert([wire.PointStruct(303, {"toy": vector(9_303)}, {"moved": True})])
+            return await merge(target, parts)
+
+        shards = collection.mergeable()
+        assert len(shards) == MERGED
+        assert await collection.merge(shards, disturbed)
+        assert [indexed for _, indexed in collection.sealed] == [True]
+        expected = [pk for pk in range(MERGED * 64 + 50) if pk not in {1, 101, 2, 202}]
+        assert ids(collection) == expected
+        assert [nearest(collection, pk, limit=5) for pk in range(0, 500, 20)] == before
+        assert nearest(collection, 9_303) == [303]
+        assert collection.retrieve(wire.Retrieve([303]))[0]["payload"] == {"moved": True}
+        collection.close()
+        reopened = Collection.open(tmp_path / "c", seal_at=64)
+        assert ids(reopened) == expected
+        await reopened.delete([5])
+        assert 5 not in ids(reopened)
+        folders = {entry.name for entry in reopened.path.iterdir() if entry.is_dir()}
+        assert len(folders) == len(reopened.sealed) + 1
+        reopened.close()
+
+    run(scenario())
+
+
+def test_a_merge_that_fails_leaves_every_shard_answering_and_nothing_behind(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        collection = Collection.create(tmp_path / "c", "c", SCHEMA, seal_at=64)
+        await collection.upsert(structs(range(MERGED * 64)))
+        for shard, _ in collection.sealed:
+            assert await collection.index(shard, build_index)
+        folders = sorted(entry.name for entry in collection.path.iterdir())
+
+        async def fail(_: Path, __: list[Path]) -> bool:
+            return False
+
+        assert not await collection.merge(collection.mergeable(), fail)
+        assert sorted(entry.name for entry in collection.path.iterdir()) == folders
+        assert ids(collection) == list(range(MERGED * 64))
+        await collection.delete([3])
+        assert 3 not in ids(collection)
+        collection.close()
+
+    run(scenario())
+
+
+def test_threads_and_descriptors_do_not_grow_with_the_points_that_are_stored(tmp_path: Path) -> None:
+    async def usage(engine: EmbeddedQdrant, index: QdrantIndex, count: int, shards: int) -> tuple[int, int]:
+        assert engine.pid is not None
+        process = psutil.Process(engine.pid)
+        headers = {"api-key": engine.api_key}
+        async with httpx.AsyncClient(base_url=engine.url, headers=headers) as http:
+            segments = shards + 1
+            async with asyncio.timeout(100):
+                while segments > shards:
+                    where = f"/collections/{index.collection_of(SPACE.name)}"
+                    segments = (await http.get(where)).json()["result"]["segments_count"]
+                    await asyncio.sleep(0.2)
+        assert await index.count() == count
+        return process.num_threads(), process.num_fds()
+
+    async def scenario() -> None:
+        async with EmbeddedQdrant(tmp_path, seal_at=640) as engine:
+            index = QdrantIndex(engine.url, api_key=engine.api_key)
+            await index.ensure(SPACE)
+            await index.upsert(points(range(2 * 640)))
+            threads, descriptors = await usage(engine, index, 2 * 640, shards=3)
+            await index.upsert(points(range(2 * 640, (MERGED + 1) * 640)))
+            after = await usage(engine, index, (MERGED + 1) * 640, shards=3)
+            await index.close()
+            assert after[0] <= threads + SLACK
+            assert after[1] <= descriptors + SLACK
+
+    run(scenario())

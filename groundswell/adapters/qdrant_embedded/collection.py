@@ -25,6 +25,7 @@ import numpy as np
 import qdrant_edge as edge
 
 from groundswell.adapters.qdrant_embedded import wire
+from groundswell.adapters.qdrant_embedded.files import write_atomically
 from groundswell.adapters.qdrant_embedded.limits import (
     MAX_ANSWERED_VALUES,
     MAX_COLLECTION_DIMENSIONS,
@@ -45,16 +46,25 @@ UPSERT_SLICE = 64
 """Points written between two looks at other requests: about 5 ms."""
 FLUSH_AFTER_WRITES = 10_000
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 _UNFINISHED = "unfinished"
+
+MERGED = 8
+"""Sealed shards of one size that become one of the next size. Each takes a thread, a descriptor and thirty mappings."""
+LARGEST_TIER = 2
+"""A shard of this tier, 3.2 million points, is merged no further: it would be written too often and for too long."""
 
 BuildIndex = Callable[[Path], Awaitable[bool]]
 """Builds the index of the shard at a path, in another process. False where that failed."""
+Merge = Callable[[Path, list[Path]], Awaitable[bool]]
+"""Makes a new shard at a path of the shards at others, oldest first, in another process. False where that failed."""
 
 
 class SealedEntry(msgspec.Struct):
     folder: str
     indexed: bool
+    tier: int = 0
+    """How often its points have been merged."""
 
 
 class Manifest(msgspec.Struct):
@@ -90,7 +100,7 @@ class Collection:
     @staticmethod
     def is_unfinished(path: Path) -> bool:
         """Whether a crash interrupted its creation, which nobody was told had succeeded."""
-        return (path / _UNFINISHED).exists() and not (path / _MANIFEST).exists()
+        return (path / _UNFINISHED).exists() and not (path / MANIFEST).exists()
 
     @classmethod
     def open(cls, path: Path, *, seal_at: int = SEAL_AT) -> Collection:
@@ -100,7 +110,7 @@ class Collection:
             OSError, ValueError: the manifest or a file is damaged.
             Exception: the engine's own, for a damaged shard.
         """
-        manifest = msgspec.json.decode((path / _MANIFEST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
         named = {manifest.active, *(entry.folder for entry in manifest.sealed)}
         for entry in path.iterdir():
             if entry.is_dir() and entry.name not in named:
@@ -370,14 +380,8 @@ class Collection:
         """Replace a sealed shard by an indexed copy of itself. False where building failed, or it was dropped."""
         folder = self._next_folder()
         copy = self.path / folder
-        shard.flush()
-        shard.journal = set()
-        shard.thawed.clear()
         try:
-            try:
-                await asyncio.to_thread(shutil.copytree, shard.path, copy)
-            finally:
-                shard.thawed.set()
+            await self._copy(shard, copy)
             await asyncio.to_thread(_settle, copy)
             if not await build(copy):
                 return False
@@ -398,10 +402,75 @@ class Collection:
 
     def _replace(self, old: Shard, new: Shard) -> None:
         position = self._sealed.index(old)
-        self._manifest.sealed[position] = SealedEntry(new.path.name, indexed=True)
+        tier = self._manifest.sealed[position].tier
+        self._manifest.sealed[position] = SealedEntry(new.path.name, indexed=True, tier=tier)
         self._save()
         self._sealed[position] = new
         old.close()
+
+    def mergeable(self) -> list[Shard]:
+        """Return the oldest neighbours that can become one shard; none where there are too few of one tier."""
+        run: list[Shard] = []
+        tier = -1
+        for shard, entry in zip(self._sealed, self._manifest.sealed, strict=True):
+            if not entry.indexed or entry.tier >= LARGEST_TIER:
+                run, tier = [], -1
+                continue
+            if entry.tier != tier:
+                run, tier = [], entry.tier
+            run.append(shard)
+            if len(run) == MERGED:
+                return run
+        return []
+
+    async def merge(self, shards: list[Shard], merge: Merge) -> bool:
+        """Put one shard in the place of neighbours. False where that failed; they answer as before then."""
+        folder = self._next_folder()
+        target = self.path / folder
+        parts = self.path / f"{folder}-parts"
+        try:
+            parts.mkdir()
+            for shard in shards:
+                await self._copy(shard, parts / shard.path.name)
+            if not await merge(target, [parts / shard.path.name for shard in shards]):
+                return False
+            await asyncio.to_thread(_settle, target)
+            merged = Shard.load(target, self.schema)
+            if gone := set[int]().union(*(shard.journal or () for shard in shards)):
+                merged.delete(list(gone))
+            merged.flush()
+            self._replace_all(shards, merged)
+        finally:
+            for shard in shards:
+                shard.journal = None
+            await asyncio.to_thread(shutil.rmtree, parts, ignore_errors=True)
+            if not self._names(folder):
+                await asyncio.to_thread(shutil.rmtree, target, ignore_errors=True)
+        if merged.count() == 0:
+            self._drop(merged)
+        for shard in shards:
+            await asyncio.to_thread(shutil.rmtree, shard.path, ignore_errors=True)
+        return True
+
+    def _replace_all(self, old: list[Shard], new: Shard) -> None:
+        first = self._sealed.index(old[0])
+        last = first + len(old)
+        tier = self._manifest.sealed[first].tier + 1
+        self._manifest.sealed[first:last] = [SealedEntry(new.path.name, indexed=True, tier=tier)]
+        self._save()
+        self._sealed[first:last] = [new]
+        for shard in old:
+            shard.close()
+
+    async def _copy(self, shard: Shard, copy: Path) -> None:
+        """Copy its files; from here on its `journal` has what is deleted there."""
+        shard.flush()
+        shard.journal = set()
+        shard.thawed.clear()
+        try:
+            await asyncio.to_thread(shutil.copytree, shard.path, copy)
+        finally:
+            shard.thawed.set()
 
     def _drop(self, shard: Shard) -> None:
         position = self._sealed.index(shard)
@@ -420,7 +489,7 @@ class Collection:
         return folder
 
     def _save(self) -> None:
-        write_atomically(self.path / _MANIFEST, msgspec.json.encode(self._manifest))
+        write_atomically(self.path / MANIFEST, msgspec.json.encode(self._manifest))
 
 
 def check_vectors(vectors: Mapping[str, VectorSchema]) -> None:
@@ -428,22 +497,6 @@ def check_vectors(vectors: Mapping[str, VectorSchema]) -> None:
     at_most(len(vectors), MAX_VECTORS, "vectors of a collection")
     at_most(max(map(len, vectors), default=0), MAX_NAME, "vector name")
     at_most(sum(vector.size for vector in vectors.values()), MAX_COLLECTION_DIMENSIONS, "vector components of a point")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace the file as a whole: after a crash it holds the old content or the new."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _settle(folder: Path) -> None:

@@ -89,7 +89,7 @@ class Engine:
                 if indexing is None or indexing.done():
                     if indexing is not None:
                         indexing.result()
-                    indexing = asyncio.create_task(self._index_one())
+                    indexing = asyncio.create_task(self._tidy())
         finally:
             if indexing is not None:
                 indexing.cancel()
@@ -121,14 +121,26 @@ class Engine:
                 ) from error
             self.collections[collection.name] = collection
 
-    async def _index_one(self) -> None:
-        """Give the oldest sealed shard without an index its index."""
+    async def _tidy(self) -> None:
+        """Index and merge until nothing is left to do."""
+        while await self._tidy_one():
+            pass
+
+    async def _tidy_one(self) -> bool:
+        """Give the oldest sealed shard without an index its index; where all have one, merge the oldest that can be."""
         for collection in list(self.collections.values()):
             for shard, indexed in collection.sealed:
                 if not indexed and shard.path not in self._failed:
                     if not await collection.index(shard, build_index):
                         self._set_aside(shard)
-                    return
+                    return True
+        for collection in list(self.collections.values()):
+            shards = collection.mergeable()
+            if shards and shards[0].path not in self._failed:
+                if not await collection.merge(shards, merge):
+                    self._set_aside(shards[0])
+                return True
+        return False
 
     def _set_aside(self, shard: Shard) -> None:
         """It goes on answering without an index; try again later."""
@@ -138,7 +150,16 @@ class Engine:
 
 async def build_index(path: Path) -> bool:
     """Run the engine's optimizer over a shard in a child process: it would stop this one for tens of seconds."""
-    command = [sys.executable, "-m", "groundswell.adapters.qdrant_embedded.optimize", str(path)]
+    return await _runs("optimize", path)
+
+
+async def merge(target: Path, parts: list[Path]) -> bool:
+    """Make one shard of several, in a child process for the same reason."""
+    return await _runs("merge", target, *parts)
+
+
+async def _runs(module: str, *paths: Path) -> bool:
+    command = [sys.executable, "-m", f"groundswell.adapters.qdrant_embedded.{module}", *map(str, paths)]
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL
     )

@@ -12,19 +12,20 @@ import sys
 
 import qdrant_edge as edge
 
-LONGEST_RUN_S = 1_800
+LONGEST_RUN_S = 7_200
+"""The largest merge takes a quarter of an hour on a slow machine."""
 
 
 def main(path: str) -> None:
-    _end_with_parent()
-    _yield_to_everyone()
+    end_with_parent()
+    yield_to_everyone()
     shard = edge.EdgeShard.load(path)
     shard.optimize()
     shard.flush()
     shard.close()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """`optimize` lets no Python run, so only the kernel can end this process when its parent is gone.
 
     Linux tells; elsewhere an alarm bounds how long an orphan lives. What it leaves behind is discarded.
@@ -36,7 +37,7 @@ def _end_with_parent() -> None:
         signal.alarm(LONGEST_RUN_S)
 
 
-def _yield_to_everyone() -> None:
+def yield_to_everyone() -> None:
     """Not Linux's idle class: starved there while it holds a lock of the file system, it would stop the writers too."""
     if hasattr(os, "nice"):
         os.nice(10)

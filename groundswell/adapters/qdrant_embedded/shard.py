@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import qdrant_edge as edge
 
+from groundswell.adapters.qdrant_embedded.files import write_atomically
 from groundswell.adapters.qdrant_embedded.wire import IndexParams, edge_distance, edge_index
 
 if TYPE_CHECKING:
@@ -23,12 +24,18 @@ NO_GRAPH = edge.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=1_000
 """A sealed shard is looked through, not walked: at 50,000 one-byte vectors of 256 dimensions that finds 99.5% of the
 true nearest ten in 0.6 ms; Qdrant's default graph finds 93% in 0.5 ms and takes 8 s to build (see docs/decisions)."""
 
+SEARCH_THREADS = 1
+"""Of each shard. The engine starts as many as the machine has processors, eight at least, and keeps them: a shard has
+one segment to search, and one request is answered at a time."""
+
 _INDEXING_THRESHOLD_KB = 16
 """`optimize` leaves smaller shards as they are; the engine's default would leave 40,000 one-byte vectors."""
 
 BYTE_ZERO = 128
 """The middle of what the datatype `uint8` holds."""
 
+_THREADS = "max_search_threads"
+_CONFIG_FILE = "edge_config.json"
 _IDS_FILE = "ids.npy"
 _SCROLL_PAGE = 10_000
 
@@ -99,6 +106,7 @@ class Shard:
             vectors=vectors,
             hnsw_config=NO_GRAPH,
             optimizers=edge.EdgeOptimizersConfig(indexing_threshold=_INDEXING_THRESHOLD_KB),
+            max_search_threads=SEARCH_THREADS,
         )
         shard = cls(path, edge.EdgeShard.create(str(path), config))
         shard.conform(schema)
@@ -107,14 +115,15 @@ class Shard:
 
     @classmethod
     def load(cls, path: Path, schema: Schema) -> Shard:
-        """Replays the write-ahead log. Raises: OSError, or the engine's own Exception."""
+        """Replays the write-ahead log. Raises: OSError, ValueError, or the engine's own Exception."""
+        _limit_threads(path / _CONFIG_FILE)
         shard = cls(path, edge.EdgeShard.load(str(path)))
         shard.conform(schema)
         return shard
 
     def conform(self, schema: Schema) -> None:
         """Give it the vectors and payload indexes that it lacks, and take the vectors that it should not have."""
-        config = msgspec.json.decode((self.path / "edge_config.json").read_bytes())
+        config = msgspec.json.decode((self.path / _CONFIG_FILE).read_bytes())
         for name, vector in schema.vectors.items():
             if name not in config["vectors"]:
                 self.handle.update(
@@ -201,3 +210,10 @@ class Shard:
             return []
         found = known[np.minimum(np.searchsorted(known, ids), len(known) - 1)] == ids
         return ids[found].tolist()
+
+
+def _limit_threads(config_file: Path) -> None:
+    """Give a shard of an earlier release the number of threads that a new one has: it is kept with the shard."""
+    config = msgspec.json.decode(config_file.read_bytes(), type=dict[str, Any])
+    if config.get(_THREADS) != SEARCH_THREADS:
+        write_atomically(config_file, msgspec.json.encode({**config, _THREADS: SEARCH_THREADS}))
