@@ -51,7 +51,7 @@ class OrphanVectors:
             if self._resting:
                 self._resting -= 1
                 return 0
-            if mended := await self._compare():
+            if mended := await self.compare():
                 return mended
             ends += self._after == -1
             if ends == 2:
@@ -59,7 +59,17 @@ class OrphanVectors:
                 return 0
         return 0
 
-    async def _compare(self) -> int:
+    @property
+    def at_start(self) -> bool:
+        """Whether the next page is the first one: a walk is over, or has not begun."""
+        return self._after == -1
+
+    def restart(self) -> None:
+        """Begin again with the first page."""
+        self._after, self._resting = -1, 0
+
+    async def compare(self) -> int:
+        """Compare one page. Answers how many points or posts were mended."""
         # Postgres first: what is indexed in between is in the index by then, whether or not Postgres has it.
         listed = await self._ledger.indexed(self._after, None, self._page)
         points = await self._index.pks(self._after, self._page)

@@ -56,5 +56,6 @@ SELECT space, count(*) FROM post_vectors WHERE space IS NOT NULL GROUP BY space 
 -- Whether a platform that runs empties the outbox: its report is a few seconds old at the most.
 SELECT EXISTS (
     SELECT 1 FROM components
-    WHERE component = 'vectors' AND state = 'running' AND updated_at > clock_timestamp() - interval '10 seconds'
+    WHERE component = 'vectors' AND state IN ('running', 'rebuilding')
+      AND updated_at > clock_timestamp() - interval '10 seconds'
 )

@@ -36,10 +36,12 @@ from groundswell.services.condition import ConditionWatch
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.indexer import Indexer
 from groundswell.services.lease import LeaseKeeper
+from groundswell.services.orphan_vectors import OrphanVectors
 from groundswell.services.outdated_vectors import OutdatedVectors
 from groundswell.services.reembed import Reembedder
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
+from groundswell.services.vector_census import VectorCensus
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
 from groundswell.wiring.maintenance import Maintenance, renewal
 from groundswell.wiring.vectors import vector_index
@@ -77,6 +79,7 @@ class RelayParts(msgspec.Struct, frozen=True):
     relay: Relay
     indexer: Indexer | None
     reembedder: Reembedder | None
+    census: VectorCensus | None
     ticker: MomentumTicker
     surges: SurgeTeller
     reporter: Reporter
@@ -255,21 +258,29 @@ def relay_parts(
 
     clock = SystemClock(skew=settings.clock_skew)
     store = _MigratedStore(pool)
-    indexer = reembedder = None
+    indexer = reembedder = census = None
     if models.index is not None:
         embedder = models.chain.current if models.chain.entries else None
-        outbox = PostgresOutbox(pool)
+        outbox, spaces, ledger = PostgresOutbox(pool), PostgresSpaces(pool), PostgresVectorLedger(pool)
         indexer = Indexer(outbox, models.index, embedder, clock)
+        census = VectorCensus(
+            spaces.posts_by_space,
+            models.index,
+            OrphanVectors(models.index, ledger),
+            outbox,
+            clock,
+            wake=indexer.wake,
+        )
         reembedder = Reembedder(
             models.chain,
-            PostgresSpaces(pool),
+            spaces,
             outbox,
             models.index,
             clock,
             posts_per_s=settings.reembed_posts_per_s,
             metrics=metrics,
             wake=indexer.wake,
-            outdated=OutdatedVectors(models.index, PostgresVectorLedger(pool)),
+            outdated=OutdatedVectors(models.index, ledger),
         )
     relay = Relay(
         source,
@@ -296,7 +307,7 @@ def relay_parts(
         "relay": relay.status if lease is None else lambda: _with_lease(relay.status(), lease()),
         "momentum": ticker.status,
         "embeddings": lambda: _embeddings_report(models.chain, reembedder),
-        "vectors": lambda: _vectors_report(models, indexer, metrics),
+        "vectors": lambda: _vectors_report(models, indexer, census, metrics),
         **more_reports,
         **maintenance.reports,
     }
@@ -304,6 +315,7 @@ def relay_parts(
         relay=relay,
         indexer=indexer,
         reembedder=reembedder,
+        census=census,
         ticker=ticker,
         surges=SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics),
         reporter=Reporter(store, reports),
@@ -321,8 +333,10 @@ def _embeddings_report(chain: EmbeddingChain, reembedder: Reembedder | None) -> 
     return state, {**detail, **({} if reembedder is None else reembedder.detail())}
 
 
-def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -> tuple[str, Mapping[str, object]]:
-    if indexer is None:
+def _vectors_report(
+    models: Models, indexer: Indexer | None, census: VectorCensus | None, metrics: Metrics
+) -> tuple[str, Mapping[str, object]]:
+    if indexer is None or census is None:
         return "disabled", {"why": models.index_missing}
     state = indexer.state
     metrics.set("outbox_depth", state.depth or 0)
@@ -331,8 +345,16 @@ def _vectors_report(models: Models, indexer: Indexer | None, metrics: Metrics) -
     if state.phase == "disabled":
         why = models.chain.why_none()
     healthy = state.phase in ("idle", "indexing")
-    return "running" if healthy else state.phase, {
+    phase = "running" if healthy else state.phase
+    if healthy and census.state.phase == "rebuilding":
+        phase = "rebuilding"
+        why = (
+            f"The index lacked {census.state.missing} posts, which something else than this platform has removed. They "
+            "are indexed again; searches by meaning find less until then."
+        )
+    return phase, {
         "why": why,
+        "indexed_again": census.state.queued_total,
         "outbox": state.depth,
         "indexed": state.indexed_total,
         "removed": state.removed_total,

@@ -50,6 +50,8 @@ def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
         services.append(parts.maintenance.mover.run)
     if parts.reembedder is not None:
         services.append(parts.reembedder.run)
+    if parts.census is not None:
+        services.append(parts.census.run)
     return services
 
 

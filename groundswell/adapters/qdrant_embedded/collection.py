@@ -50,7 +50,7 @@ MANIFEST = "manifest.json"
 _UNFINISHED = "unfinished"
 
 MERGED = 8
-"""Sealed shards of one size that become one of the next size. Each takes a thread, a descriptor and thirty mappings."""
+"""Sealed shards of one size that become one of the next size. Each takes a thread, a descriptor and 130 mappings."""
 LARGEST_TIER = 2
 """A shard of this tier, 3.2 million points, is merged no further: it would be written too often and for too long."""
 
