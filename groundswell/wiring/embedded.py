@@ -16,6 +16,7 @@ from groundswell.adapters.local_hub import LocalHub
 from groundswell.adapters.migrations import migrate
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.qdrant_embedded.process import EmbeddedQdrant
+from groundswell.adapters.supervision import Supervisor
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import DataDirectoryError, StoreUnavailable, VectorIndexUnavailable
 from groundswell.health import Part, Probe
@@ -23,7 +24,6 @@ from groundswell.metrics import Metrics
 from groundswell.observability import Progress
 from groundswell.services.lease import LeaseKeeper
 from groundswell.services.reporting import Report
-from groundswell.services.supervision import Supervisor
 from groundswell.settings_model import EmbeddedSettings
 from groundswell.wiring.api import application
 from groundswell.wiring.maintenance import open_archive, open_maintenance
@@ -52,10 +52,12 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
     async with AsyncExitStack() as stack:
         data_dir = settings.data_dir.expanduser().resolve()
         database: _Database | None = None
+        reports: dict[str, Report] = {}
         if settings.database_url is None:
             progress.step("Starting Postgres")
             database = _Database(settings.data_dir)
             url = await database.start(stack)
+            reports["postgres"] = database.supervisor.status
         else:
             make_private(data_dir)
             url = settings.database_url.reveal()
@@ -66,19 +68,18 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         if qdrant_url is None:
             progress.step("Starting the vector engine")
             engine = EmbeddedQdrant(data_dir / "qdrant")
-            try:
-                qdrant_url, qdrant_key = await engine.start(), engine.api_key
-                stack.push_async_callback(engine.stop)
-            except (DataDirectoryError, VectorIndexUnavailable) as error:
-                qdrant_missing = error.detail
-                progress.note(f"Search goes on by words alone. {error.detail}")
+            qdrant_missing = await _start_engine(engine, stack)
+            if qdrant_missing is None:
+                qdrant_url, qdrant_key = engine.url, engine.api_key
+                reports["engine"] = engine.supervisor.status
+            else:
+                progress.note(f"Search goes on by words alone. {qdrant_missing}")
 
         progress.step("Loading the embedding model")
         models = await search_models(
             stack, settings, qdrant_url=qdrant_url, qdrant_key=qdrant_key, qdrant_missing=qdrant_missing
         )
-        missing = models.chain.why_none()
-        if missing is not None:
+        if (missing := models.chain.why_none()) is not None:
             progress.note(f"Search goes on by words alone: {missing}")
 
         source, recording = await open_source(stack, settings, tell=progress.step)
@@ -110,7 +111,7 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             ),
             broadcaster=hub,
             metrics=metrics,
-            more_reports={} if database is None else database.reports,
+            more_reports=reports,
             lease=None if lease is None else lambda: lease.state,
         )
         reads = PostgresReads(reading)
@@ -147,7 +148,6 @@ class _Database:
     def __init__(self, data_dir: Path) -> None:
         self._server = EmbeddedPostgres(data_dir)
         self.supervisor = Supervisor("Postgres", self._server, SystemClock(), rng=Random())  # noqa: S311 -- spreads restarts, guards nothing
-        self.reports: Mapping[str, Report] = {"postgres": self.supervisor.status}
         self.probes: Mapping[Part, Probe] = {"data": self._look}
 
     async def start(self, stack: AsyncExitStack) -> str:
@@ -162,6 +162,16 @@ class _Database:
             raise StoreUnavailable(self.supervisor.why)
         await asyncio.to_thread(self._server.check_in_place)
         return "in place"
+
+
+async def _start_engine(engine: EmbeddedQdrant, stack: AsyncExitStack) -> str | None:
+    """Start the vector engine, which is stopped with `stack`; return why there is none, where it does not start."""
+    try:
+        await engine.start()
+    except (DataDirectoryError, VectorIndexUnavailable) as error:
+        return error.detail
+    stack.push_async_callback(engine.stop)
+    return None
 
 
 def _leased(lease: LeaseKeeper | None, services: list[Service]) -> list[Service]:

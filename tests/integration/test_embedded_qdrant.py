@@ -72,7 +72,7 @@ def test_acknowledged_writes_survive_kill_9_and_the_engine_comes_back_at_the_sam
             before, pid = engine.url, engine.pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
-            while engine.restarts == 0:
+            while engine.supervisor.restarts == 0:
                 try:
                     await index.count()
                 except VectorIndexUnavailable:

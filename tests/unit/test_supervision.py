@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
+from groundswell.adapters.supervision import DEATHS_LOGGED, Supervisor
 from groundswell.core.session import BACKOFF_CAP_S, STABLE_AFTER_S
 from groundswell.errors import DataDirectoryError, DataDirectoryLost
-from groundswell.services.supervision import DEATHS_LOGGED, Supervisor
 
 
 class Time:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -18,7 +19,8 @@ import msgspec
 
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.private_files import write_private
-from groundswell.core.session import full_jitter_backoff
+from groundswell.adapters.supervision import Supervisor
+from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import EX_CONFIG, DataDirectoryError, VectorIndexUnavailable
 
 log = logging.getLogger(__name__)
@@ -131,15 +133,14 @@ class EmbeddedQdrant:
         strict: bool = False,
     ) -> None:
         self.path = path
-        self.restarts = 0
-        """How often the engine died and was started again."""
+        self.supervisor = Supervisor("The vector engine", self, SystemClock(), rng=Random())  # noqa: S311 -- spreads restarts, guards nothing
         self._port = port
         self._seal_at = seal_at
         self.api_key = api_key or secrets.token_urlsafe(KEY_BYTES)
         self._strict = strict
         self._url: str | None = None
         self._running: _Running | None = None
-        self._supervisor: asyncio.Task[None] | None = None
+        self._supervision: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -161,18 +162,28 @@ class EmbeddedQdrant:
             VectorIndexUnavailable: the engine could not be started for another reason.
         """
         await self._launch()
-        self._supervisor = asyncio.create_task(self._supervise(), name="embedded-qdrant")
+        self._supervision = asyncio.create_task(self.supervisor.run(), name="embedded-qdrant")
         return self.url
 
     async def stop(self) -> None:
         """Let requests in hand finish, flush, and end the process. Safe to call twice."""
-        supervisor, self._supervisor = self._supervisor, None
-        if supervisor is not None:
-            supervisor.cancel()
-            await asyncio.gather(supervisor, return_exceptions=True)
+        supervision, self._supervision = self._supervision, None
+        if supervision is not None:
+            supervision.cancel()
+            await asyncio.gather(supervision, return_exceptions=True)
         running, self._running = self._running, None
         if running is not None:
             await running.end()
+
+    async def ended(self) -> str:
+        """Wait until the process has ended; return how, as the end of a sentence."""
+        assert self._running is not None, "it is waited for once it has been started"
+        code = await self._running.process.wait()
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
+
+    async def restart(self) -> None:
+        """Start it again at its address. Raises as `start`."""
+        await self._launch()
 
     async def __aenter__(self) -> EmbeddedQdrant:
         await self.start()
@@ -229,18 +240,3 @@ class EmbeddedQdrant:
             f"The embedded vector engine did not start (exit code {code}): {reason}. "
             "Search by meaning is off until it does."
         )
-
-    async def _supervise(self) -> None:
-        backoff = full_jitter_backoff(Random())  # noqa: S311 - spreads restarts, guards nothing
-        while True:
-            assert self._running is not None
-            code = await self._running.process.wait()
-            log.warning("the embedded vector engine ended with exit code %s and is started again", code)
-            while True:
-                try:
-                    await self._launch()
-                    self.restarts += 1
-                    break
-                except (DataDirectoryError, VectorIndexUnavailable) as error:
-                    log.warning("the embedded vector engine cannot be started again: %s", error.detail)
-                    await asyncio.sleep(next(backoff))

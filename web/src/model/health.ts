@@ -52,6 +52,8 @@ const MISSING: Record<string, [meaning: string, why: string]> = {
   embeddings: ["Search by words only", "no embedding model is loaded"],
   "vector-index": ["Search by words only", "the vector index does not answer"],
   vectors: ["New posts are found by words only", "the vector index is behind"],
+  engine: ["Search by words only", "the vector engine is started again"],
+  postgres: ["New posts are delayed", "the database is started again"],
   lexical: ["Search by meaning only", "the database does not answer"],
   relay: ["New posts are delayed", "the relay has gone quiet"],
   momentum: ["Momentum stands still", "it is not being computed"],
