@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres, running_url
+from groundswell.adapters.postgres_access import SOCKET_FOLDER_FILE
 from groundswell.errors import DataDirectoryError, StoreUnavailable
 
 OWNER = """
@@ -270,3 +272,6 @@ def test_any_path_will_do(mine: Path, name: str) -> None:
     (mine / "postgres").rename(moved / "postgres")
     with running(moved) as server:
         assert remembered(server.url) == ["kept"]
+    remembered_folder = moved / "postgres" / SOCKET_FOLDER_FILE
+    if remembered_folder.exists():  # a socket folder outside outlives the server, and this directory
+        shutil.rmtree(remembered_folder.read_text("utf-8").strip())
