@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
-from groundswell.adapters.postgres_store import LIST_SEPARATOR, apply_counts, searchable
+from groundswell.adapters.postgres_store import LIST_SEPARATOR, Cursor, apply_counts, searchable
 from groundswell.core.deltas import Counted, count_deltas
-from groundswell.core.retention import ArchiveRow, Authors, Manifest, archive_key
+from groundswell.core.retention import ArchiveRow, Authors, Manifest, archive_key, withdrawn_rows
 from groundswell.ports.archive import ArchivedFile, Withdrawal
 from groundswell.sql import queries
 
@@ -54,45 +54,56 @@ class PostgresArchiveIndex:
             row = await (await conn.execute(SQL["pending_file"], {"after": after})).fetchone()
             if row is None:
                 return None
-            revs = await (await conn.execute(SQL["pending_revs"], {"file_id": row[0]})).fetchall()
-            authors = await _authors(conn, {"file_ids": [row[0]]})
-        return Withdrawal(file=_file(row), revs={bytes(key): rev for key, rev in revs}, authors=authors)
+            return await _pending_of(conn, _file(row))
 
     async def settle(self, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]) -> int:
-        file_id, source = withdrawal.file.id, withdrawal.file.manifest.source
-        by_key = {archive_key(row.id): row for row in gone}
-        authors = list(withdrawal.authors.items())
         async with connection(self._pool) as conn, conn.cursor() as cur:
             await cur.execute(SQL["lock_places"])
-            if kept:
-                await cur.execute(SQL["reinstate"], {"file_id": file_id, "key": list(kept)})
-            await cur.execute(SQL["settle"], {"file_id": file_id, "key": list(by_key)})
-            settled = [by_key[bytes(key)] for (key,) in await cur.fetchall()]
-            counted = [Counted(row.author, row.entities, row.event_time) for row in settled]
-            await apply_counts(cur, source, count_deltas((), counted))
-            await cur.execute(
-                SQL["settle_takedowns"],
-                {
-                    "file_id": file_id,
-                    "source": [source for (source, _), _ in authors],
-                    "author": [author for (_, author), _ in authors],
-                    "until": [until for _, until in authors],
-                },
-            )
-        return len(settled)
+            return await _settle(cur, withdrawal, gone, kept)
 
-    async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int | None:
-        async with connection(self._pool) as conn:
-            await conn.execute(SQL["lock_places"])
-            state = await (await conn.execute(SQL["is_settled"], {"file_id": file.id})).fetchone()
-            if state is None or not state[0]:
+    async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int:
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            await cur.execute(SQL["lock_places"])
+            await cur.execute(SQL["lock_archived"], {"file_id": file.id})
+            if await cur.fetchone() is None:
                 return 0
-            if not state[1]:
-                return None
+            # No deletion is stored while the lock is held: what is settled now is all that there is.
+            withdrawal = await _pending_of(conn, file)
+            if withdrawal.revs or withdrawal.authors:
+                await _settle(cur, withdrawal, *withdrawn_rows(rows, withdrawal.revs, withdrawal.authors))
             back = await (await conn.execute(SQL["restore"], {"file_id": file.id, **_columns(rows)})).fetchone()
             assert back is not None, "restore always answers a count"
             await conn.execute(SQL["discard"], {"file_id": file.id})
             return back[0]
+
+
+async def _pending_of(conn: Connection, file: ArchivedFile) -> Withdrawal:
+    revs = await (await conn.execute(SQL["pending_revs"], {"file_id": file.id})).fetchall()
+    authors = await _authors(conn, {"file_ids": [file.id]})
+    return Withdrawal(file=file, revs={bytes(key): rev for key, rev in revs}, authors=authors)
+
+
+async def _settle(cur: Cursor, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]) -> int:
+    """Subtract what is withdrawn from the counts; answers how many posts. The caller holds the lock on places."""
+    file_id, source = withdrawal.file.id, withdrawal.file.manifest.source
+    by_key = {archive_key(row.id): row for row in gone}
+    authors = list(withdrawal.authors.items())
+    if kept:
+        await cur.execute(SQL["reinstate"], {"file_id": file_id, "key": list(kept)})
+    await cur.execute(SQL["settle"], {"file_id": file_id, "key": list(by_key)})
+    settled = [by_key[bytes(key)] for (key,) in await cur.fetchall()]
+    counted = [Counted(row.author, row.entities, row.event_time) for row in settled]
+    await apply_counts(cur, source, count_deltas((), counted))
+    await cur.execute(
+        SQL["settle_takedowns"],
+        {
+            "file_id": file_id,
+            "source": [source for (source, _), _ in authors],
+            "author": [author for (_, author), _ in authors],
+            "until": [until for _, until in authors],
+        },
+    )
+    return len(settled)
 
 
 async def _authors(conn: Connection, values: Mapping[str, Any]) -> Authors:

@@ -216,6 +216,28 @@ def faults(manifest: Manifest, *, contents: Contents, size: int, sha256: str) ->
     return found
 
 
+def withdrawn_rows(
+    rows: Iterable[ArchiveRow], revs: Mapping[bytes, str], authors: Authors
+) -> tuple[list[ArchiveRow], list[bytes]]:
+    """Return the rows of a file that are withdrawn, and the keys of those whose deletion is older than they are.
+
+    Args:
+        revs: the revision of each deletion, by the post's key; an empty one deletes every revision.
+        authors: accounts that were taken down, and up to when.
+    """
+    gone: list[ArchiveRow] = []
+    kept: list[bytes] = []
+    for row in rows:
+        key = archive_key(row.id)
+        rev = revs.get(key)
+        until = authors.get((row.source, row.author))
+        if (rev is not None and (rev == "" or row.rev <= rev)) or (until is not None and row.event_time <= until):
+            gone.append(row)
+        elif rev is not None:
+            kept.append(key)
+    return gone, kept
+
+
 def is_withdrawn(row: ArchiveRow, keys: Set[bytes], authors: Authors) -> bool:
     """Whether an archived post must not be shown: its author withdrew it, or the account was taken down."""
     until = authors.get((row.source, row.author))

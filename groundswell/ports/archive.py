@@ -196,10 +196,10 @@ class ArchiveIndex(Protocol):
         """
         ...
 
-    async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int | None:
+    async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int:
         """Bring these posts of a file back into Postgres, in one transaction that discards the file.
 
-        Answers how many came back, 0 for a file that is in use no longer. None, and nothing has happened, where
-        withdrawals have to be settled first.
+        What is withdrawn is settled in it and does not come back. Returns how many posts did, 0 for a file that is in
+        use no longer.
         """
         ...

@@ -10,13 +10,9 @@ import msgspec
 
 from groundswell.core.retention import PREFIX, Contents, Manifest, Tally, faults, manifest_name
 from groundswell.crash_points import CrashPoint, reach
-from groundswell.errors import ArchiveDamaged, ArchiveUnavailable
+from groundswell.errors import ArchiveDamaged
 from groundswell.ports.archive import Archive, ArchivedFile, ArchiveIndex, PostFiles
 from groundswell.services.archived_files import ArchivedFiles, checksum
-from groundswell.services.withdrawals import Withdrawals
-
-RESTORE_TRIES = 10
-"""How often withdrawals that keep coming are settled before a restore gives up."""
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -47,9 +43,7 @@ async def strays(index: ArchiveIndex, archive: Archive) -> list[str]:
     return sorted([found.name async for found in archive.objects(PREFIX) if found.name not in known])
 
 
-async def restore(
-    index: ArchiveIndex, cache: ArchivedFiles, files: PostFiles, withdrawals: Withdrawals, file: ArchivedFile
-) -> int:
+async def restore(index: ArchiveIndex, cache: ArchivedFiles, files: PostFiles, file: ArchivedFile) -> int:
     """Bring the posts of one file back into Postgres; answers how many. What was withdrawn does not come back.
 
     Counts stay as they are: a moved post never stopped counting. Repeating it brings nothing back twice.
@@ -58,18 +52,11 @@ async def restore(
         ArchiveDamaged: the file is not what was archived; nothing is restored of it.
         ArchiveUnavailable, StoreUnavailable: nothing is restored of it yet.
     """
-    for _ in range(RESTORE_TRIES):
-        async with cache.held(file.manifest) as path:
-            rows = [row async for page in files.read(path) for row in page]
-        restored = await index.restore(file, rows)
-        if restored is not None:
-            reach(CrashPoint.RESTORE_AFTER_FILE)
-            return restored
-        await withdrawals.settle()
-    raise ArchiveUnavailable(
-        f"Posts of {file.manifest.file} were withdrawn faster than they could be settled. Nothing of it was restored; "
-        "run the command again."
-    )
+    async with cache.held(file.manifest) as path:
+        rows = [row async for page in files.read(path) for row in page]
+    restored = await index.restore(file, rows)
+    reach(CrashPoint.RESTORE_AFTER_FILE)
+    return restored
 
 
 async def _faults(archive: Archive, files: PostFiles, folder: Path, manifest: Manifest) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from groundswell.core.retention import ArchiveRow, archive_key
+from groundswell.core.retention import ArchiveRow, withdrawn_rows
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import ArchiveUnavailable
 from groundswell.ports.archive import ArchiveIndex, PostFiles, Withdrawal
@@ -53,16 +53,9 @@ class Withdrawals:
         kept: list[bytes] = []
         async with self._cache.held(withdrawal.file.manifest) as path:
             async for page in self._files.read(path):
-                for row in page:
-                    key = archive_key(row.id)
-                    rev = withdrawal.revs.get(key)
-                    until = withdrawal.authors.get((row.source, row.author))
-                    if (rev is not None and (rev == "" or row.rev <= rev)) or (
-                        until is not None and row.event_time <= until
-                    ):
-                        gone.append(row)
-                    elif rev is not None:
-                        kept.append(key)
+                more_gone, more_kept = withdrawn_rows(page, withdrawal.revs, withdrawal.authors)
+                gone += more_gone
+                kept += more_kept
         reach(CrashPoint.MOVER_BEFORE_SETTLE)
         done = await self._index.settle(withdrawal, gone, kept)
         reach(CrashPoint.MOVER_AFTER_SETTLE)

@@ -177,11 +177,8 @@ WHERE t.file_id = %(file_id)s AND t.source = d.source AND t.author = d.author
   AND a.source = d.source AND a.author = d.author
   AND a.until <= timestamptz 'epoch' + d.until * interval '1 microsecond'
 
--- name: is_settled
-SELECT f.state = 'archived',
-       NOT EXISTS (SELECT 1 FROM archive_withdrawals w WHERE w.file_id = f.id AND NOT w.settled)
-       AND NOT EXISTS (SELECT 1 FROM archive_takedowns t WHERE t.file_id = f.id)
-FROM archive_files f WHERE f.id = %(file_id)s FOR UPDATE OF f
+-- name: lock_archived
+SELECT 1 FROM archive_files WHERE id = %(file_id)s AND state = 'archived' FOR UPDATE
 
 -- name: restore
 -- Posts that are still in the file come back under their own keys, and to the vector index. They have been ingested

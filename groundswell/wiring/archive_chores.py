@@ -98,7 +98,7 @@ class Desk:
         """How many posts came back, and of how many files: of fewer than `files` where `stop` came."""
         parts, restored, done = self._parts, 0, 0
         for file in files:
-            restored += await restore(parts.index, parts.cache, parts.files, parts.withdrawals, file)
+            restored += await restore(parts.index, parts.cache, parts.files, file)
             done += 1
             each(file)
             if stop.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from groundswell.adapters.archive_directory import DirectoryArchive
 from groundswell.adapters.archive_s3 import S3Archive
 from groundswell.adapters.postgres_search import PostgresSearch
 from groundswell.core.queries import parse_query
-from groundswell.core.retention import archive_key
+from groundswell.core.retention import ArchiveRow, archive_key
 from groundswell.errors import EX_CONFIG, EX_SOFTWARE, EX_USAGE, ArchiveUnavailable
+from groundswell.ports.archive import ArchivedFile
 from groundswell.ports.vectors import SearchFilters
 from groundswell.services.archive_care import restore
 from groundswell.services.archive_reader import ArchivedPosts
@@ -134,14 +135,38 @@ def test_restore_does_not_resurrect_what_was_withdrawn(database_url: str, tmp_pa
         await world.store.commit(batch(deletes=[deleted(gone), taken_down(author, POSTS[-1].event_time + 10**9)]))
         restored = 0
         for file in await world.index.files():
-            restored += await restore(world.index, world.cache, world.files, world.withdrawals, file)
+            restored += await restore(world.index, world.cache, world.files, file)
             # A second attempt finds nothing left to do.
-            assert await restore(world.index, world.cache, world.files, world.withdrawals, file) == 0
+            assert await restore(world.index, world.cache, world.files, file) == 0
         kept = {p.id for p in POSTS if p != gone and p.author != author}
         assert {row[0] for row in rows(world.url, "SELECT id FROM posts")} == kept
         assert restored == len(kept)
         assert sum(n for _, _, n in counts(world.url)[2]) == len(kept)
         assert await world.withdrawals.settle() == 0
+
+    in_world(database_url, tmp_path, scenario)
+
+
+def test_deletions_that_keep_coming_do_not_hold_up_a_restore(database_url: str, tmp_path: Path) -> None:
+    async def scenario(world: World) -> None:
+        await moved(world)
+        left = list(POSTS)
+
+        class Meanwhile:
+            """The index, while another post is deleted between the reading of each file and its restore."""
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(world.index, name)
+
+            async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int:
+                await world.store.commit(batch(deletes=[deleted(left.pop())]))
+                return await world.index.restore(file, rows)
+
+        index: Any = Meanwhile()
+        for file in await world.index.files():
+            await restore(index, world.cache, world.files, file)
+        assert {row[0] for row in rows(world.url, "SELECT id FROM posts")} == {p.id for p in left}
+        assert sum(n for _, _, n in counts(world.url)[2]) == len(left)
 
     in_world(database_url, tmp_path, scenario)
 
