@@ -122,3 +122,26 @@ def test_an_index_is_made_anew_while_searches_are_answered_and_posts_arrive(
 def says_what_took_part(answer: Mapping[str, Any]) -> bool:
     complete = answer["legs"] == ["lexical", "semantic"]
     return complete or (answer["legs"] == ["lexical"] and "vector-index" in answer["degraded"])
+
+
+@pytest.mark.timeout(300)
+def test_points_removed_behind_a_running_platforms_back_are_missed_and_come_back(platform: Platform) -> None:
+    engine = running_engine(platform.data_dir / "qdrant")
+    assert engine is not None
+    known = stored(platform)
+    assert not asyncio.run(missing(platform, known))
+
+    async def remove() -> None:
+        index = QdrantIndex(engine.url, api_key=engine.api_key)
+        await index.delete(sorted(known))
+        await index.close()
+
+    asyncio.run(remove())
+    until = time.monotonic() + 2 * PATIENCE_S
+    while "vectors" not in (status := asked(platform, "/v1/status"))["degraded"]:
+        assert time.monotonic() < until, f"nothing is said of the loss: {status}"
+        time.sleep(0.2)
+    while "vectors" in asked(platform, "/v1/status")["degraded"]:
+        assert time.monotonic() < until + PATIENCE_S, "the loss is not mended"
+        time.sleep(0.2)
+    assert not asyncio.run(missing(platform, known))
