@@ -45,7 +45,7 @@ set-up: $(INSTALLED) $(SITE) ## The same with what testing and deploying need
 
 # Tests wait more than they compute. A module stays on one worker, which makes its costly parts once. Those of the stacks
 # share one process: each process that loads the CDK takes seconds.
-WORKERS ?= $(shell echo $$(( 2 * $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) )))
+WORKERS ?= $(shell echo $$(( 1 + $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) )))
 IN_PARALLEL = $(BIN)/pytest -n $(WORKERS) --dist loadfile --ignore=tests/infrastructure
 
 test: set-up ## Run every test but the drills (WORKERS=: how many at once)

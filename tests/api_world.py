@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -134,6 +135,18 @@ class World:
         response = await self.client.get(path, params=params)
         assert response.status_code == 200, response.text
         return response.json()
+
+
+@asynccontextmanager
+async def relay_pool(url: str) -> AsyncGenerator[Pool]:
+    """Connections of the relay: it writes what the API may only read."""
+    pool = await open_pool(
+        as_role(url, "relay"), size=2, wait_s=10, statement_timeout_s=30, application_name="test relay"
+    )
+    try:
+        yield pool
+    finally:
+        await pool.close()
 
 
 def in_world(

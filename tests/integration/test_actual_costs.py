@@ -115,7 +115,7 @@ def test_the_command_shows_what_was_spent_and_what_would_do(deployment: str) -> 
     assert "Amazon RDS              11.00" in done.output
     assert "AWS Lambda" not in done.output
     assert '"database_class": "t4g.small" would do and save' in done.output
-    assert '"api_memory_mb": 256 would do' in done.output
+    assert "api: uses 180 of 1769 MB at most: its size is right" in done.output
 
 
 def test_the_weekly_mail_has_the_same_report_and_the_estimate(deployment: str) -> None:

@@ -22,7 +22,7 @@ from groundswell.core.posts import MICROS_PER_SECOND
 from groundswell.metrics import Metrics
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Reporter
-from tests.api_world import World, in_world
+from tests.api_world import World, in_world, relay_pool
 from tests.relay_world import Screen
 
 
@@ -48,13 +48,14 @@ def post_frame(time_us: int) -> bytes:
 @asynccontextmanager
 async def a_relay_on_a_source_that_says_one_thing(world: World) -> AsyncGenerator[None]:
     """It connects, hears one post, and then nothing but answers to its pings."""
-    clock, store = SystemClock(), PostgresStore(world.pool)
+    clock = SystemClock()
 
     async def handler(websocket: ServerConnection) -> None:
         await websocket.send(post_frame(clock.now()), text=True)
         await websocket.wait_closed()
 
-    async with serve(handler, "127.0.0.1", 0, compression=None) as listening:
+    async with serve(handler, "127.0.0.1", 0, compression=None) as listening, relay_pool(world.url) as pool:
+        store = PostgresStore(pool)
         port = next(iter(listening.sockets)).getsockname()[1]
         source = JetstreamSource(hosts=[f"ws://127.0.0.1:{port}"], quiet_after_s=None, extractor=EntityExtractor())
         relay = Relay(
@@ -122,9 +123,11 @@ def test_a_source_that_nothing_is_heard_of_is_stale(database_url: str) -> None:
 
 
 def test_a_part_says_in_which_state_it_is_since_when_and_why(database_url: str) -> None:
-    async def scenario(world: World) -> None:
-        store = PostgresStore(world.pool)
+    async def with_the_relays_pool(world: World) -> None:
+        async with relay_pool(database_url) as pool:
+            await scenario(world, PostgresStore(pool))
 
+    async def scenario(world: World, store: PostgresStore) -> None:
         async def the_part(outbox: int) -> dict[str, Any]:
             body = await status_once(world, lambda body: body["components"][0]["detail"].get("outbox") == outbox)
             return body["components"][0] | {"missing": body["degraded"]}
@@ -146,7 +149,7 @@ def test_a_part_says_in_which_state_it_is_since_when_and_why(database_url: str) 
             conn.execute("UPDATE components SET updated_at = now() - interval '1 minute'")
         assert (await the_part(outbox=4))["missing"] == ["vectors"], "a part that no longer reports is missing"
 
-    in_world(database_url, scenario)
+    in_world(database_url, with_the_relays_pool)
 
 
 def test_readiness_is_about_what_this_process_needs_and_not_about_the_platform(database_url: str) -> None:

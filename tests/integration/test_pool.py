@@ -201,7 +201,7 @@ def test_callers_that_gave_up_keep_nobody_out_once_the_server_is_back(database_u
 def test_a_loop_that_was_held_up_reads_the_answer_before_it_judges_the_server(database_url: str) -> None:
     async def scenario() -> None:
         pool = await open_pool(
-            database_url, size=1, wait_s=0.2, statement_timeout_s=1, answer_limit_s=0.2, application_name="test"
+            database_url, size=1, wait_s=10, statement_timeout_s=1, answer_limit_s=0.2, application_name="test"
         )
         try:
             async with connection(pool) as borrowed:

@@ -234,6 +234,7 @@ def wipe(url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # sixty histories, each in all resolutions
 def test_any_order_of_posts_edits_deletes_and_rolling_up_leaves_what_the_posts_say(database_url: str) -> None:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(OPERATIONS)

@@ -25,9 +25,8 @@ from groundswell.ports.momentum import SurgeAbout
 from groundswell.ports.storing import Batch
 from groundswell.services.surges import SurgeTeller
 from groundswell.services.time_travel import TimeTravel
-from tests.api_world import World, fill, in_world
+from tests.api_world import World, fill, in_world, relay_pool
 from tests.relay_world import run_relay
-from tests.roles import as_role
 from tests.rollup_world import DAY_S, HOUR_S, roll_up
 from tests.tape import TapeItem, TapeSource
 
@@ -197,11 +196,11 @@ def test_a_label_and_links_are_stored_and_shown_and_leave_with_the_mover(databas
         *(post(i, " ".join(chance.choices(CHATTER, k=7)), MUSIC) for i in range(100, 400)),
     ]
 
-    async def scenario(world: World) -> None:
-        # The relay writes, with what its own role may do.
-        pool = await open_pool(
-            as_role(database_url, "relay"), size=2, wait_s=10, statement_timeout_s=30, application_name="test"
-        )
+    async def with_the_relays_pool(world: World) -> None:
+        async with relay_pool(database_url) as pool:
+            await scenario(world, pool)
+
+    async def scenario(world: World, pool: Pool) -> None:
         store = PostgresStore(pool)
         await store.commit(Batch("jetstream", posts, (), cursor=now, covered_from=now - 60, covered_until=now))
         surges = await look(pool)
@@ -228,9 +227,8 @@ def test_a_label_and_links_are_stored_and_shown_and_leave_with_the_mover(databas
         assert (await world.get("/v1/momentum/hashtag/quake"))["label"] is None
         assert (await world.get("/v1/momentum/hashtag/quake"))["related"] == []
         assert (await world.get("/v1/momentum/graph"))["links"] == []
-        await pool.close()
 
-    in_world(database_url, scenario)
+    in_world(database_url, with_the_relays_pool)
 
 
 def post(author: str, number: int, text: str, *entities: str) -> Post:

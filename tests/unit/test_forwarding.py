@@ -84,7 +84,7 @@ async def through_a_function(
 @on_a_loop
 async def test_all_that_the_adapter_asks_reaches_the_index_and_comes_back(tmp_path: Any) -> None:
     async with EmbeddedQdrant(tmp_path) as engine:
-        forwarder = VectorForwarder(engine.url, SystemClock(), collection="posts")
+        forwarder = VectorForwarder(engine.url, SystemClock(), collection="posts", key=engine.api_key)
         async with through_a_function(forwarder.forward, url=engine.url) as index:
             assert await index.pks(0, 10) == []
             await index.ensure(SPACE)
