@@ -101,6 +101,7 @@ def create_app(
             allowed_hosts=allowed_hosts, public_urls=(public_api_url, public_ws_url), cors_origins=cors_origins
         ),
         cors_origins=cors_origins,
+        surface=surface,
     )
     return app
 

@@ -18,6 +18,7 @@ from starlette.websockets import WebSocket
 from functions.api.host_rules import HostRules
 from functions.api.limits import Places, RateLimiter, TrustedProxies
 from functions.api.problems import MAX_ECHO_CHARS, problem_response, unexpected
+from functions.api.surface import Surface
 from groundswell.errors import GroundswellError, InvalidRequest, PayloadTooLarge, TooManyRequests
 from groundswell.metrics import Metrics
 from groundswell.ports.time import Clock
@@ -54,8 +55,10 @@ class Edge:
         proxies: TrustedProxies,
         hosts: HostRules,
         cors_origins: Sequence[str],
+        surface: Surface,
     ) -> None:
         self._app = app
+        self._surface = surface
         self._clock = clock
         self._metrics = metrics
         self._limiter = limiter
@@ -85,7 +88,7 @@ class Edge:
         is_head = scope["method"] == "HEAD"
         reply = _Reply(send, extra, self._metrics, is_head=is_head)
         error = self._hosts.refuse_host(headers.get("host")) or self._count(scope, headers, extra)
-        if error is None and (error := _refuse_body(scope["method"], headers)):
+        if error is None and (error := self._refuse_body(scope, headers)):
             # What is left of the body is not read, so the connection cannot carry another request.
             extra["Connection"] = "close"
         refusal = None if error is None else problem_response(error, scope["path"])
@@ -107,6 +110,21 @@ class Edge:
                 # The status is out already; an aborted connection is the only honest end.
                 raise
             await unexpected(scope["path"])(scope, receive, reply)
+
+    def _refuse_body(self, scope: Scope, headers: Headers) -> GroundswellError | None:
+        """Return why a request with these headers is not read further, or None."""
+        method, chunked, length = scope["method"], "transfer-encoding" in headers, headers.get("content-length")
+        if chunked and length is not None:
+            return InvalidRequest(
+                "A request has Content-Length or Transfer-Encoding, never both (RFC 9112, section 6.1)."
+            )
+        if method not in WITH_BODY and (chunked or length not in (None, "0")):
+            served = self._surface.methods_at(scope["path"])
+            # A method that the path does not have is 405, whatever comes with it.
+            return None if served and method not in served else InvalidRequest(f"{method} takes no body.")
+        if length is not None and length.isdigit() and int(length) > MAX_BODY_BYTES:
+            return PayloadTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes, which no valid request needs.")
+        return None
 
     async def _shake_hands(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a WebSocket in by its host, its origin, and what its address has left."""
@@ -172,18 +190,6 @@ class Edge:
             response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
             response.headers["Access-Control-Max-Age"] = str(PREFLIGHT_MAX_AGE_S)
         return response
-
-
-def _refuse_body(method: str, headers: Headers) -> GroundswellError | None:
-    """Return why a request with these headers is not read further, or None."""
-    chunked, length = "transfer-encoding" in headers, headers.get("content-length")
-    if chunked and length is not None:
-        return InvalidRequest("A request has Content-Length or Transfer-Encoding, never both (RFC 9112, section 6.1).")
-    if method not in WITH_BODY and (chunked or length not in (None, "0")):
-        return InvalidRequest(f"{method} takes no body.")
-    if length is not None and length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return PayloadTooLarge(f"The body has more than {MAX_BODY_BYTES} bytes, which no valid request needs.")
-    return None
 
 
 class _Reply:
