@@ -17,6 +17,7 @@ from groundswell.core.embedding_chain import Device, Hardware, ModelEntry, devic
 from groundswell.errors import EmbeddingUnavailable
 from groundswell.ports.time import Clock
 from groundswell.ports.vectors import LoadedModel, ModelLoader, Space, Vector, Vectors
+from groundswell.services.pausing import pause
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class EmbeddingChain:
             wait_s = self._retry_s if self.active is not None else self._retry_without_s
             if not self.entries or self.attempts[0].outcome == "chosen":
                 wait_s = None
-            await self._pause(stop, wait_s)
+            await pause(self._clock, wait_s, stop, self._broken)
             if not stop.is_set():
                 await self.load()
 
@@ -265,20 +266,6 @@ class EmbeddingChain:
                     self._failed(attempt, why)
             self._broken.set()
         asyncio.get_running_loop().run_in_executor(None, model.close)
-
-    async def _pause(self, stop: asyncio.Event, seconds: float | None) -> None:
-        """Until `stop`, until the model in use breaks, or `seconds` have passed."""
-        waiters: list[asyncio.Task[object]] = [
-            asyncio.create_task(stop.wait()),
-            asyncio.create_task(self._broken.wait()),
-        ]
-        if seconds is not None:
-            waiters.append(asyncio.create_task(self._clock.sleep(seconds)))
-        try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
 
     # ------------------------------------------------------------------ status
     def why_none(self) -> str | None:

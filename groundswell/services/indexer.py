@@ -19,6 +19,7 @@ from groundswell.errors import EmbeddingUnavailable, GroundswellError
 from groundswell.ports.outbox import Outbox, OutboxItem
 from groundswell.ports.time import Clock
 from groundswell.ports.vectors import Embedder, Space, VectorIndex, VectorPoint, Vectors
+from groundswell.services.pausing import pause
 
 T = TypeVar("T")
 IndexerPhase: TypeAlias = Literal["disabled", "idle", "indexing", "waiting"]
@@ -108,14 +109,14 @@ class Indexer:
                 self.state.last_error = error.detail
                 self._checked = False
                 self._ensured.clear()
-                await self._pause(stop, next(backoff), wakeable=False)
+                await pause(self._clock, next(backoff), stop)
                 continue
             if self.state.last_error is not None:
                 self.state.last_error = None
                 backoff = full_jitter_backoff(self._random, FIRST_RETRY_S, LONGEST_RETRY_S)
             self.state.phase = "idle"
             self.state.depth = 0
-            await self._pause(stop, self._poll_s, wakeable=True)
+            await pause(self._clock, self._poll_s, stop, self._wake)
 
     async def _drain(self, embedder: Embedder, stop: asyncio.Event) -> None:
         """Index until the outbox is empty or `stop` is set.
@@ -200,17 +201,6 @@ class Indexer:
         finally:
             spent = self.state.seconds
             spent[stage] = spent.get(stage, 0.0) + self._clock.monotonic() - started
-
-    async def _pause(self, stop: asyncio.Event, seconds: float, *, wakeable: bool) -> None:
-        """Until `stop`, `seconds` have passed, or, where `wakeable`, somebody calls `wake`."""
-        waiters = [asyncio.create_task(stop.wait()), asyncio.create_task(self._clock.sleep(seconds))]
-        if wakeable:
-            waiters.append(asyncio.create_task(self._wake.wait()))
-        try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
 
 
 async def _next(ahead: asyncio.Queue[_Chunk | None], preparing: asyncio.Task[None]) -> _Chunk | None:

@@ -10,6 +10,7 @@ from groundswell.errors import LeaseLost, StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.lease import SourceLease
 from groundswell.ports.time import Clock
+from groundswell.services.pausing import pause
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ class LeaseKeeper:
                     log.warning("reading %s without a lease until the database answers: %s", self._source, error)
                     self._note("unconfirmed")
                     return True
-            await self._rest(stop, ASK_EVERY_S)
+            await pause(self._clock, ASK_EVERY_S, stop)
         return False
 
     async def keep(self, stop: asyncio.Event) -> None:
@@ -83,7 +84,7 @@ class LeaseKeeper:
             LeaseLost: another relay has it: the connection that held it was lost.
         """
         while not stop.is_set():
-            await self._rest(stop, CONFIRM_EVERY_S)
+            await pause(self._clock, CONFIRM_EVERY_S, stop)
             try:
                 if not await self._lease.take():
                     self._note("released")
@@ -107,12 +108,3 @@ class LeaseKeeper:
     def _note(self, state: LeaseState) -> None:
         self.state = state
         self._metrics.set("source_lease", 1 if state == "held" else 0)
-
-    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
-        resting = asyncio.ensure_future(self._clock.sleep(seconds))
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({resting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            resting.cancel()
-            stopping.cancel()

@@ -21,6 +21,7 @@ from groundswell.ports.time import Clock
 from groundswell.ports.vectors import SpaceStore, VectorIndex
 from groundswell.services.embeddings import EmbeddingChain
 from groundswell.services.outdated_vectors import OutdatedVectors
+from groundswell.services.pausing import pause
 
 log = logging.getLogger(__name__)
 
@@ -86,15 +87,7 @@ class Reembedder:
                 self.state.phase = "waiting"
                 log.debug("embedding anew waits: %s", error)
                 moved = False
-            await self._rest(stop, TICK_S if moved else LOOK_EVERY_S)
-
-    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
-        waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
+            await pause(self._clock, TICK_S if moved else LOOK_EVERY_S, stop)
 
     async def step(self) -> bool:
         """Queue a tick's worth of posts. Whether there is more to do soon.

@@ -19,6 +19,7 @@ from groundswell.ports.outbox import Outbox
 from groundswell.ports.time import Clock
 from groundswell.ports.vectors import VectorIndex
 from groundswell.services.orphan_vectors import OrphanVectors
+from groundswell.services.pausing import pause
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ class VectorCensus:
                 soon = await self.step()
             except GroundswellError as error:
                 log.debug("the points of the vector index are not counted: %s", error)
-            await self._rest(stop, STEP_S if soon else LOOK_EVERY_S)
+            await pause(self._clock, STEP_S if soon else LOOK_EVERY_S, stop)
 
     async def step(self) -> bool:
         """Count, or compare a page. Whether there is more to do soon.
@@ -122,11 +123,3 @@ class VectorCensus:
         state.phase, self._walking = "rebuilding", True
         self._walk.restart()
         return True
-
-    async def _rest(self, stop: asyncio.Event, seconds: float) -> None:
-        waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._clock.sleep(seconds))]
-        try:
-            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in waiters:
-                waiter.cancel()
