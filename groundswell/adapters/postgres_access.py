@@ -17,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from groundswell.adapters.data_directory import PRIVATE, user_name
+from groundswell.adapters.private_files import write_private
 from groundswell.errors import DataDirectoryError, StoreUnavailable
 
 OVER_TCP = sys.platform == "win32"
@@ -79,7 +80,7 @@ def write_rules(pgdata: Path) -> None:
         StoreUnavailable: this process runs under an account without a name, which Postgres cannot recognise.
     """
     if OVER_TCP:
-        _replace(pgdata, "pg_hba.conf", f"{_RULES}host all all 127.0.0.1/32 scram-sha-256\n")
+        write_private(pgdata / "pg_hba.conf", f"{_RULES}host all all 127.0.0.1/32 scram-sha-256\n".encode())
         return
     import pwd
 
@@ -91,8 +92,8 @@ def write_rules(pgdata: Path) -> None:
             f"The user with the id {uid} has no name on this machine, so Postgres cannot recognise it. Run Groundswell "
             "as a user that /etc/passwd names, or set GROUNDSWELL_DATABASE_URL to a Postgres of your own."
         ) from None
-    _replace(pgdata, "pg_hba.conf", f"{_RULES}local all all peer map=groundswell\n")
-    _replace(pgdata, "pg_ident.conf", f'{_RULES}groundswell "{account}" all\n')
+    write_private(pgdata / "pg_hba.conf", f"{_RULES}local all all peer map=groundswell\n".encode())
+    write_private(pgdata / "pg_ident.conf", f'{_RULES}groundswell "{account}" all\n'.encode())
 
 
 def read_password(pgdata: Path) -> str | None:
@@ -108,7 +109,7 @@ def make_password() -> str:
 
 
 def keep_password(pgdata: Path, password: str) -> None:
-    _replace(pgdata.parent, PASSWORD_FILE, f"{password}\n")
+    write_private(pgdata.parent / PASSWORD_FILE, f"{password}\n".encode())
 
 
 # ------------------------------------------------------------------ the socket
@@ -160,7 +161,7 @@ def socket_folder(pgdata: Path, *, keep: Path | None = None) -> Path:
             f"The path of {pgdata} does not suit a socket, and a private folder for it cannot be made: {error}. "
             "Choose a data directory with a shorter path and without commas (--data-dir)."
         ) from error
-    _replace(pgdata, SOCKET_FOLDER_FILE, f"{folder}\n")
+    write_private(pgdata / SOCKET_FOLDER_FILE, f"{folder}\n".encode())
     return folder
 
 
@@ -190,19 +191,3 @@ def _remembered(pgdata: Path) -> Path | None:
         return None
     folder = Path(text)
     return folder if folder.is_absolute() and _fits(folder) else None
-
-
-def _replace(folder: Path, name: str, text: str) -> None:
-    """Write a file whole, owned by the folder's owner. What lay there is replaced, and no link in it is followed."""
-    owner = folder.stat()
-    arriving = folder / f"{name}.{secrets.token_hex(4)}"
-    descriptor = os.open(arriving, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            if not OVER_TCP and owner.st_uid != os.geteuid():
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-        arriving.replace(folder / name)
-    except BaseException:
-        arriving.unlink(missing_ok=True)
-        raise

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from groundswell.adapters.data_directory import DirectoryLock
-from groundswell.adapters.private_files import private_folder
 from groundswell.adapters.qdrant_embedded.collection import SEAL_AT, Collection, check_vectors
 from groundswell.adapters.qdrant_embedded.limits import MAX_COLLECTIONS, at_most, check_payload
 from groundswell.adapters.qdrant_embedded.refused import Refused
@@ -40,7 +39,6 @@ class Engine:
         self._lock = DirectoryLock(path)
         self._lock.acquire()
         try:
-            private_folder(path)
             self._open_all()
         except BaseException:
             self.close()
