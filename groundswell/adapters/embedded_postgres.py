@@ -15,10 +15,10 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 from psycopg import sql
@@ -37,10 +37,13 @@ from groundswell.adapters.postgres_binaries import (
     telling_line,
     user_id,
 )
+from groundswell.adapters.supervision import way_of_ending
 from groundswell.errors import DataDirectoryError, DataDirectoryLost, StoreUnavailable
 
 if TYPE_CHECKING:
     import psutil
+
+T = TypeVar("T")
 
 DATABASE = "groundswell"
 
@@ -124,19 +127,12 @@ class EmbeddedPostgres:
         """
         if self._url is not None:
             return self._url
-        self._cancelled.clear()
-        work = asyncio.ensure_future(asyncio.to_thread(self._start))
         try:
-            url = await asyncio.shield(work)
+            self._url = await self._to_its_end(self._start)
         except asyncio.CancelledError:
-            # A half-started server would outlive us: let the thread finish, then take it down.
-            self._cancelled.set()
-            await asyncio.wait([work])
-            if work.exception() is None:
-                await asyncio.to_thread(self._stop)
+            await asyncio.to_thread(self._stop)
             raise
-        self._url = url
-        return url
+        return self._url
 
     async def stop(self) -> None:
         """Stop the server and give the directory back. What is committed is on disk either way."""
@@ -154,9 +150,7 @@ class EmbeddedPostgres:
             await _wait_for_end(server.pid, LOOK_S)
         process = self._process
         code = process.poll() if process is not None and server is not None and process.pid == server.pid else None
-        if code is None:
-            return "has ended"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
+        return "has ended" if code is None else way_of_ending(code)
 
     async def restart(self) -> None:
         """Start the server again after it has ended, on the same cluster and at the same address.
@@ -166,14 +160,7 @@ class EmbeddedPostgres:
             DataDirectoryError: it is damaged, or the disk is full.
             StoreUnavailable: the server did not come up in time.
         """
-        self._cancelled.clear()
-        work = asyncio.ensure_future(asyncio.to_thread(self._restart))
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            self._cancelled.set()
-            await asyncio.wait([work])
-            raise
+        await self._to_its_end(self._restart)
 
     def check_in_place(self) -> None:
         """Look whether the parts of the cluster are on disk: a server can run on for a while without them.
@@ -189,6 +176,18 @@ class EmbeddedPostgres:
         """The server's process id, or None when none runs on this directory."""
         postmaster = self._postmaster()
         return postmaster.pid if postmaster else None
+
+    async def _to_its_end(self, work: Callable[[], T]) -> T:
+        """Run `work` in a thread. One that is cancelled is waited for: a half-started server would outlive us."""
+        self._cancelled.clear()
+        running = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            await asyncio.wait([running])
+            running.exception()  # or asyncio reports that nobody has asked for it
+            raise
 
     # ------------------------------------------------------------------ the blocking half
     def _start(self) -> str:
@@ -233,9 +232,7 @@ class EmbeddedPostgres:
         try:
             self._ensure_database(postmaster)
         except BaseException:
-            server, self._server = self._server, None
-            if server is not None:
-                self._end(server)
+            self._end_server()
             raise
 
     def _is_in_place(self) -> bool:
@@ -248,12 +245,15 @@ class EmbeddedPostgres:
 
     def _stop(self) -> None:
         try:
-            server, self._server = self._server, None
-            if server is not None:
-                self._end(server)
+            self._end_server()
         finally:
             self._process = None
             self._lock.release()
+
+    def _end_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            self._end(server)
 
     def _end(self, server: psutil.Process) -> None:
         """Stop a server: let it finish; where that takes too long, have it give up; kill it at last."""

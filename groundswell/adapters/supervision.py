@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Mapping
 from random import Random
 from typing import Protocol
@@ -32,6 +33,11 @@ class Part(Protocol):
             GroundswellError: it did not start; a later attempt may succeed.
         """
         ...
+
+
+def way_of_ending(code: int) -> str:
+    """Return how a process ended that left this exit code, as the end of a sentence; a signal's is negative."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
 
 
 class Supervisor:

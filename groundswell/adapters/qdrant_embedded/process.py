@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import deque
@@ -19,7 +18,7 @@ import msgspec
 
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.private_files import write_private
-from groundswell.adapters.supervision import Supervisor
+from groundswell.adapters.supervision import Supervisor, way_of_ending
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import EX_CONFIG, DataDirectoryError, VectorIndexUnavailable
 
@@ -178,8 +177,7 @@ class EmbeddedQdrant:
     async def ended(self) -> str:
         """Wait until the process has ended; return how, as the end of a sentence."""
         assert self._running is not None, "it is waited for once it has been started"
-        code = await self._running.process.wait()
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"has ended with exit code {code}"
+        return way_of_ending(await self._running.process.wait())
 
     async def restart(self) -> None:
         """Start it again at its address. Raises as `start`."""
