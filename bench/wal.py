@@ -266,7 +266,6 @@ async def measure(posts: int, changed: Mapping[str, str], batch_ms: int, *, verb
     }
     with tempfile.TemporaryDirectory(prefix="groundswell-bench-") as scratch:
         folder = Path(scratch)
-        folder.chmod(0o755)  # noqa: ASYNC240 -- the server has a user of its own
         server = EmbeddedPostgres(folder, tuning=tuning)
         url = await server.start()
         try:

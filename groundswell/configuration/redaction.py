@@ -41,12 +41,14 @@ _known = _Known()
 def hide(text: str) -> None:
     """Replace `text`, and each credential in it where it is a URL or JSON, in all that `redact` reads from now on."""
     for value in (text, *_credentials(text)):
-        if len(value) >= MIN_CHARS:
-            _known.values.pop(value, None)
-            _known.values[value] = None
+        if len(value) < MIN_CHARS:
+            continue
+        if value not in _known.values:
+            _known.pattern = None  # a secret that is read anew and has not changed costs no new pattern
+        _known.values.pop(value, None)
+        _known.values[value] = None
     while len(_known.values) > MAX_KNOWN:
         del _known.values[next(iter(_known.values))]
-    _known.pattern = None
 
 
 def redact(text: str) -> str:
@@ -63,8 +65,7 @@ def redact(text: str) -> str:
 def redact_address(text: str) -> str:
     """Return an address that somebody typed without its credentials, also where it is too wrong to be a URL."""
     scheme, found, rest = text.partition("://")
-    before, at, host = rest.rpartition("@") if found else text.rpartition("@")
-    del before
+    _, at, host = rest.rpartition("@") if found else text.rpartition("@")
     return redact(f"{scheme + found if found else ''}{MARK}@{host}" if at else text)
 
 

@@ -11,7 +11,7 @@ import msgspec
 import urllib3
 
 from groundswell.adapters.forwarding.wire import MAX_PAYLOAD_BYTES, Answered, Forwarded
-from groundswell.adapters.qdrant_rest import base_url
+from groundswell.adapters.qdrant_rest import REFUSED, RENEW_EVERY_S, base_url
 from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
@@ -31,9 +31,6 @@ COLLECTION = (
 SERVER = (("GET", "/"), ("GET", "/collections"))
 """What they ask of the server: its version, and which collections there are."""
 PASSED_ON = ("content-type", "retry-after")
-REFUSED = frozenset({401, 403})
-RENEW_EVERY_S = 10.0
-"""A key that is refused for good is not asked for more often than this."""
 _QUERY = re.compile(r"[A-Za-z0-9_=&.,-]*")
 
 
