@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from groundswell.configuration.redaction import MAX_KNOWN, hide, redact, redact_address
 from groundswell.configuration.secret import Secret
-from groundswell.wiring.function_runtime import FunctionFailed, traced
+from groundswell.wiring.function_runtime import FunctionFailed, function_log, traced
 
 
 @settings(deadline=None)
@@ -117,3 +117,12 @@ def test_what_a_function_raises_reaches_lambda_without_credentials(caplog: pytes
     assert raised.value.__cause__ is None
     with pytest.raises(ValueError, match=r"^refused$"):
         refused({"said": "refused", "leaks": False}, context)
+
+
+def test_the_log_of_a_function_has_no_credentials(capsys: pytest.CaptureFixture[str]) -> None:
+    kept = Secret("pw-k7Jq2Vx9")
+    function_log("redaction-test").error("refused %s", kept.reveal(), url="https://u:US3CRET@host", code=7)
+    said = capsys.readouterr().out
+    assert "k7Jq2Vx9" not in said and "US3CRET" not in said
+    line = json.loads(said)
+    assert (line["message"], line["url"], line["code"], line["level"]) == ("refused …", "https://…@host", 7, "ERROR")
