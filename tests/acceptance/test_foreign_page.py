@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import threading
 import time
 from collections.abc import Coroutine, Iterator
@@ -15,19 +14,18 @@ from typing import Any, Protocol, TypeVar
 
 import psutil
 import pytest
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page
 
 from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.qdrant_embedded import running_engine
+from tests.chromium import chromium
 
 T = TypeVar("T")
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ELSEWHERE = "evil.test"
 """A name of the attacker's. It leads to this machine, as a rebound name does."""
 PATIENCE_S = 120
 ENOUGH = 200
-FLAGS = ["--no-sandbox", "--disable-gpu", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]
 
 SIMPLE_REQUESTS = """async ([port, collections]) => {
   const base = `http://127.0.0.1:${port}`;
@@ -78,13 +76,8 @@ class Blank(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if path is None:
-        pytest.skip("no Chromium is installed: there is no browser to attack with")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield chromium
-        chromium.close()
+    with chromium(flags=[f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]) as browser:
+        yield browser
 
 
 @pytest.fixture

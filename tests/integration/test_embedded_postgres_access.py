@@ -10,8 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -23,21 +22,12 @@ from groundswell.adapters.data_directory import DirectoryLock
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres, running_url
 from groundswell.adapters.postgres_binaries import as_user, find_binaries, runnable_by
 from groundswell.errors import DataDirectoryError, StoreUnavailable
+from tests.integration.test_embedded_postgres import running
 
 ATTACKER = "nobody"
 needs_another_user = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="only root on Linux can act as another user"
 )
-
-
-@contextmanager
-def running(data_dir: Path) -> Generator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(data_dir)
-    asyncio.run(server.start())
-    try:
-        yield server
-    finally:
-        asyncio.run(server.stop())
 
 
 @pytest.fixture
