@@ -28,10 +28,10 @@ async def course(rig: Rig) -> None:
         await _kill([before])
         await rig.until(partial(_has_another, rig, before), "the vector engine runs again")
         await rig.recover("a killed vector engine")
-        status = await rig.get("/v1/status")
-        components = {} if status is None else {c["component"]: c for c in status.get("components", ())}
-        found = [components.get(part, {}).get("detail", {}).get("restarts") for part in ("postgres", "engine")]
+        found: list[object] = []
         counted = [2 * (n + 1), n + 1]
+        # Components write their state at their next heartbeat, not at the moment of a restart.
+        await rig.until(partial(_counts, rig, counted, found), f"the status counts {counted} restarts")
         rig.check("the status counts the restarts", found == counted, found, promised=str(counted))
     await rig.more_posts(60)
 
@@ -50,6 +50,14 @@ def _engines(rig: Rig) -> list[psutil.Process]:
 
 async def _has_another(rig: Rig, before: psutil.Process) -> bool:
     return any(engine != before for engine in _engines(rig))
+
+
+async def _counts(rig: Rig, counted: list[int], found: list[object]) -> bool:
+    """Put the restarts of Postgres and the engine that the status names into `found`; whether they are `counted`."""
+    status = await rig.get("/v1/status")
+    components = {} if status is None else {c["component"]: c for c in status.get("components", ())}
+    found[:] = [components.get(part, {}).get("detail", {}).get("restarts") for part in ("postgres", "engine")]
+    return found == counted
 
 
 DRILL = Drill(
