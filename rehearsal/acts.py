@@ -407,8 +407,16 @@ async def rotation(stage: Stage) -> str:
     secrets.put_secret_value(SecretId=stage.database_secret, SecretString=json.dumps(secret))
     await asyncio.to_thread(make_user, stage, secret)
     with stage.database() as conn:
-        users = {row[0] for row in conn.execute("SELECT DISTINCT usename FROM pg_stat_activity WHERE usename <> user")}
-        expect("groundswell_relay" in users and secret["username"] not in users, f"connected as {users}")
+        users: set[str] = set()
+
+        async def relay_is_connected() -> bool:
+            rows = conn.execute("SELECT DISTINCT usename FROM pg_stat_activity WHERE usename <> user").fetchall()
+            users.update(str(row[0]) for row in rows)
+            return "groundswell_relay" in users
+
+        # The act before took the database away from it.
+        await until("the relay is connected", relay_is_connected)
+        expect(secret["username"] not in users, f"connected as {users}")
         renewed = await stage.function("migrate").invoke({"renew_passwords": True})
         expect(set(renewed["logins"].values()) == {"renewed"}, renewed)
         cut = conn.execute(
