@@ -407,11 +407,11 @@ async def rotation(stage: Stage) -> str:
     secrets.put_secret_value(SecretId=stage.database_secret, SecretString=json.dumps(secret))
     await asyncio.to_thread(make_user, stage, secret)
     with stage.database() as conn:
-        users: set[str] = set()
+        users: set[Any] = set()
 
         async def relay_is_connected() -> bool:
             rows = conn.execute("SELECT DISTINCT usename FROM pg_stat_activity WHERE usename <> user").fetchall()
-            users.update(str(row[0]) for row in rows)
+            users.update(row[0] for row in rows)
             return "groundswell_relay" in users
 
         # The act before took the database away from it.
