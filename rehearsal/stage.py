@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 from aiohttp import web
 
+from cdk import pythons
 from deployment.knobs import load
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
 from groundswell.adapters.postgres_access import SOCKET_PORT, SUPERUSER
@@ -160,7 +161,7 @@ class Stage:
         python, packages = sys.executable, list[Path]()
         if not self.code_alone:
             zip_name, wanted = function.handler.split(".")[1], load({}).function_python
-            found = runtime.find(wanted)
+            found = pythons.find(wanted)
             if found is None:
                 self.notes[f"Python {wanted} is not here: functions run on {runtime.VERSION}"] = None
             else:

@@ -3,13 +3,12 @@
 With `--sizes` it only prints. The build of the relay's image runs it; deployment/packages.py says what is left out.
 """
 
-import compileall
-import py_compile
 import sys
 from pathlib import Path, PurePosixPath
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from deployment.bytecode import compile_modules
 from deployment.packages import is_read, without_symbols
 
 SHOWN = 25
@@ -32,23 +31,6 @@ def slim(packages: Path) -> None:
             kept = without_symbols(whole)
             if len(kept) < len(whole):
                 path.write_bytes(kept)
-
-
-def compile_all(packages: Path) -> None:
-    """Compile every module, so that no start has to; of packages that are not our own, only that stays.
-
-    The compiled file is taken without a look at the source: it has none, or lies in the same read-only image.
-    """
-    never_stale = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    for each in sorted(packages.iterdir()):
-        legacy = each.name not in OWN
-        if each.is_dir():
-            compileall.compile_dir(each, maxlevels=30, quiet=2, legacy=legacy, workers=0, invalidation_mode=never_stale)
-        elif each.suffix == ".py":
-            compileall.compile_file(each, quiet=2, legacy=legacy, invalidation_mode=never_stale)
-    for source in packages.rglob("*.py"):
-        if source.relative_to(packages).parts[0] not in OWN and source.with_suffix(".pyc").exists():
-            source.unlink()
 
 
 def sizes(packages: Path) -> "dict[str, int]":
@@ -76,7 +58,7 @@ def main(arguments: "list[str]") -> int:
     packages = Path(arguments[-1])
     if arguments[:1] != ["--sizes"]:
         slim(packages)
-        compile_all(packages)
+        compile_modules(packages, own=OWN, workers=0)
     print(table(packages))
     return 0
 

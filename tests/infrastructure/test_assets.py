@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdk import assets
+from cdk import assets, pythons
 from deployment.knobs import DeploymentError, load
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -65,9 +66,71 @@ def test_no_function_carries_what_it_does_not_run(name: str) -> None:
     command_line = set[str]() if name == "admin" else {"typer"}
     unwanted = {"boto3", "botocore", "fastembed", "pytest", "aws_cdk", "cdk", "tests"} | command_line
     assert not unwanted & folders
-    assert not [entry for entry in found if "__pycache__" in entry or entry.endswith((".pyc", ".pyi"))]
+    assert not [entry for entry in found if entry.endswith(".pyi")]
     assert "groundswell/env.schema.json" in found
     assert not [entry for entry in found if "x86_64" in entry and entry.endswith(".so")]
+
+
+def modules_in(path: Path) -> tuple[set[str], dict[str, bytes]]:
+    """The sources in a zip, and the compiled modules with how each begins, both by the name of the module's file."""
+    with zipfile.ZipFile(path) as archive:
+        found = archive.namelist()
+        compiled = {
+            re.sub(r"(__pycache__/)?([^/.]+)(\.cpython-\d+)?\.pyc$", r"\2", entry): archive.read(entry)[:8]
+            for entry in found
+            if entry.endswith(".pyc")
+        }
+    return {entry.removesuffix(".py") for entry in found if entry.endswith(".py")}, compiled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("python", [HOST_PYTHON, TARGET[1]])
+def test_every_module_is_compiled_by_the_python_that_runs_it(python: str) -> None:
+    """A function cannot write beside its code: it would compile every module at each cold start."""
+    interpreter = pythons.find(python)
+    if interpreter is None:
+        pytest.skip(f"there is no Python {python} on this machine")
+    sources, compiled = modules_in(built("costs", TARGET[0], python))
+    said = subprocess.run(
+        [interpreter, "-c", "import importlib.util as u; print(u.MAGIC_NUMBER.hex())"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    magic = bytes.fromhex(said.stdout)
+    assert "functions/costs/handler" in compiled
+    assert "aws_lambda_powertools/logging/logger" in compiled
+    assert not sources - set(compiled)
+    # The flags: by a hash of the source, which is not looked at.
+    assert set(compiled.values()) == {magic + bytes((1, 0, 0, 0))}
+
+
+def test_without_that_python_the_sources_are_deployed_and_the_deploy_says_what_it_means(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pythons, "find", lambda _: None)
+    monkeypatch.setattr(assets, "BUILT", tmp_path)
+    monkeypatch.setattr(assets, "installed", lambda *_: [])
+    assets._say_that_starts_are_slow.cache_clear()
+    for name in ("costs", "mover"):
+        sources, compiled = modules_in(assets.build(name, *TARGET))
+        assert "functions/costs/handler" in sources or name != "costs"
+        assert not compiled
+    said = capsys.readouterr().err
+    assert said.count(f"Python {TARGET[1]} is not on this machine") == 1
+    assert pythons.VARIABLE in said
+
+
+def test_a_module_that_cannot_be_compiled_is_not_deployed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("def\n", "utf-8")
+    monkeypatch.setattr(assets, "BUILT", tmp_path / "built")
+    monkeypatch.setattr(assets, "installed", lambda *_: [])
+    monkeypatch.setattr(assets, "_sources", lambda _: [("functions/broken.py", broken)])
+    (tmp_path / "built").mkdir()
+    with pytest.raises(DeploymentError, match=r"cannot be compiled by .*\n(?s:.*)functions has an error"):
+        assets.build("costs", TARGET[0], HOST_PYTHON)
+    assert not list((tmp_path / "built").glob("*.zip"))
 
 
 @pytest.mark.slow
