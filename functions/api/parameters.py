@@ -17,6 +17,7 @@ from groundswell.core.entities import parse_entity_key
 from groundswell.core.instants import parse_rfc3339
 from groundswell.core.paging import EARLIEST, LATEST, BadCursor
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.text.languages import primary_language
 from groundswell.errors import InvalidRequest, NotAcceptable
 from groundswell.ports.vectors import SearchFilters
 
@@ -71,8 +72,8 @@ AuthorFilter = Annotated[
 LangFilter = Annotated[
     str | None,
     Query(
-        description="Language tag, as posts carry it.",
-        pattern=r"^[A-Za-z]{1,8}(?:-[A-Za-z0-9]{1,8}){0,4}$",
+        description="Language, as a tag: `pt-BR` and `por` find what is in `pt`, as posts carry it.",
+        pattern=r"^[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,4}$",
         examples=["en"],
     ),
 ]
@@ -164,7 +165,7 @@ async def post_filters(
     return SearchFilters(
         entity=None if entity is None else entity_key(entity),
         author=author,
-        lang=lang,
+        lang=None if lang is None else primary_language(lang),
         source=source,
         since=parse_instant("since", since),
         until=parse_instant("until", until),

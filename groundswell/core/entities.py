@@ -3,7 +3,7 @@
 An *entity key* is one canonical text per thing, `kind:name`:
 
     ticker:BTC           upper case
-    hashtag:kcon         NFKC and case-folded, any script
+    hashtag:kcon         NFKC and case-folded, any script; `$BTC` in a tag is a ticker
     mention:did:plc:…    a DID or a handle, lower case
     domain:example.com   lower case, without `www.`, international names in their ASCII form (which look-alikes
                          cannot imitate)
@@ -22,6 +22,7 @@ import msgspec
 
 from groundswell.core import entity_text
 from groundswell.core.posts import ENTITY_KINDS, EntityKind
+from groundswell.core.text.folding import without_invisible
 from groundswell.core.watch_list import NameMatcher, parse_watch_list
 
 MAX_ENTITIES = 32
@@ -84,12 +85,12 @@ def parse_entity_key(text: str) -> str:
     Raises:
         ValueError: says what is wrong with it and how to write one.
     """
-    written = text.strip()
+    written = without_invisible(text).strip()
     kind, separator, name = written.partition(":")
-    if written.startswith("$"):
-        return _checked(text, "ticker", entity_text.normalise_ticker(written))
+    if written.startswith(("$", "＄")):
+        return _checked(text, "ticker", entity_text.normalise_ticker(written.replace("＄", "$")))
     if written.startswith(("#", "＃")):
-        return _checked(text, "hashtag", entity_text.normalise_tag(written))
+        return _parse_tag(text, written)
     if written.startswith(("@", "＠", "did:")):
         return _checked(text, "mention", entity_text.normalise_handle(written))
     if written.lower().startswith(("http://", "https://")):
@@ -106,7 +107,7 @@ def _parse_name(text: str, kind: str, name: str) -> str:
         case "ticker":
             return _checked(text, kind, entity_text.normalise_ticker(name.upper()))
         case "hashtag":
-            return _checked(text, kind, entity_text.normalise_tag(name))
+            return _parse_tag(text, name)
         case "mention":
             return _checked(text, kind, entity_text.normalise_handle(name))
         case "domain":
@@ -115,6 +116,13 @@ def _parse_name(text: str, kind: str, name: str) -> str:
             return _checked(text, kind, " ".join(name.split()) if name.isprintable() else None)
         case _:
             raise ValueError(f"{text!r} has an unknown kind of entity, {kind!r}: {_HOW_TO_WRITE}")
+
+
+def _parse_tag(text: str, tag: str) -> str:
+    ticker = entity_text.cashtag(tag)
+    if ticker is not None:
+        return _checked(text, "ticker", ticker)
+    return _checked(text, "hashtag", entity_text.normalise_tag(tag))
 
 
 def _checked(text: str, kind: EntityKind, name: str | None) -> str:
@@ -150,10 +158,12 @@ class EntityExtractor:
             links: URLs attached to the post.
         """
         spoken = text
+        stated: list[str] = []
         if facets:
-            spoken, text = _outside_links(text, facets), _outside(text, facets)
+            stated, spoken, text = _read_facets(text, facets)
+        text, spoken = without_invisible(text).replace("＄", "$"), without_invisible(spoken)
         keys: dict[str, None] = {}
-        for key in chain(_record_keys(facets, tags, links), self._text_keys(text, spoken)):
+        for key in chain(stated, _record_keys(tags, links), self._text_keys(text, spoken)):
             if len(key) <= MAX_KEY_CHARS:
                 keys[key] = None
                 if len(keys) >= MAX_ENTITIES:
@@ -184,38 +194,53 @@ class EntityExtractor:
                 yield f"name:{name}"
 
 
-def _record_keys(facets: Iterable[Facet], tags: Iterable[str], links: Iterable[str]) -> Iterator[str]:
-    if facets:
-        yield from _facet_keys(facets)
+def _record_keys(tags: Iterable[str], links: Iterable[str]) -> Iterator[str]:
     for tag in tags:
-        if (name := entity_text.normalise_tag(tag)) is not None:
-            yield f"hashtag:{name}"
+        if (key := _tag_key(tag)) is not None:
+            yield key
     for link in links:
         if (domain := entity_text.url_domain(link)) is not None:
             yield f"domain:{domain}"
 
 
-def _facet_keys(facets: Iterable[Facet]) -> Iterator[str]:
+def _read_facets(text: str, facets: Iterable[Facet]) -> tuple[list[str], str, str]:
+    """Return the keys of the facets, the text without links and mentions, and the text without all that has a key.
+
+    A name in a hashtag is said, a name in a URL is not. A facet without a key (another vendor's, or a tag with a
+    space in it) states nothing: the text under it is scanned.
+    """
+    keys: list[str] = []
+    links: list[FacetIndex] = []
+    ranges: list[FacetIndex] = []
     for facet in facets:
-        for feature in facet.features:
-            if feature.tag is not None:
-                if (tag := entity_text.normalise_tag(feature.tag)) is not None:
-                    yield f"hashtag:{tag}"
-            elif feature.did is not None:
-                if (did := entity_text.normalise_handle(feature.did)) is not None:
-                    yield f"mention:{did}"
-            elif feature.uri is not None and (domain := entity_text.url_domain(feature.uri)) is not None:
-                yield f"domain:{domain}"
+        found = [key for feature in facet.features if (key := _feature_key(feature)) is not None]
+        if found:
+            keys += found
+            ranges.append(facet.index)
+            if any(feature.uri is not None or feature.did is not None for feature in facet.features):
+                links.append(facet.index)
+    return keys, _blank(text, links), _blank(text, ranges)
 
 
-def _outside(text: str, facets: Iterable[Facet]) -> str:
-    """The text with all that facets speak for blanked."""
-    return _blank(text, [facet.index for facet in facets if facet.features])
+def _feature_key(feature: Feature) -> str | None:
+    if feature.tag is not None:
+        return _tag_key(feature.tag)
+    if feature.did is not None:
+        did = entity_text.normalise_handle(feature.did)
+        return None if did is None else f"mention:{did}"
+    if feature.uri is not None:
+        domain = entity_text.url_domain(feature.uri)
+        return None if domain is None else f"domain:{domain}"
+    return None
 
 
-def _outside_links(text: str, facets: Iterable[Facet]) -> str:
-    """The text with links and mentions blanked: a name in a hashtag is said, a name in a URL is not."""
-    return _blank(text, [f.index for f in facets if any(x.uri is not None or x.did is not None for x in f.features)])
+def _tag_key(tag: str) -> str | None:
+    """Return the key of a tag that a record states: a ticker where it is written with a `$`."""
+    ticker = entity_text.cashtag(tag)
+    if ticker is not None:
+        return f"ticker:{ticker}"
+    name = entity_text.normalise_tag(tag)
+    return None if name is None else f"hashtag:{name}"
 
 
 def _blank(text: str, ranges: Sequence[FacetIndex]) -> str:

@@ -10,6 +10,8 @@ import unicodedata
 from collections.abc import Iterator
 from functools import cache, lru_cache
 
+from groundswell.core.text.folding import fold_case, without_invisible
+
 MAX_TICKER_LETTERS = 10
 MAX_NAME_CHARS = 253
 """No domain is longer; nothing longer gets into a cache."""
@@ -50,12 +52,21 @@ def find_cashtags(text: str) -> Iterator[str]:
 
 
 def normalise_ticker(text: str) -> str | None:
-    """Upper case, without `$` and without StockTwits' `.X` for coins."""
+    """Return the ticker in upper case, without `$` and without StockTwits' `.X` for coins. None for what is none."""
     match = _BARE_TICKER.fullmatch(text.removeprefix("$"))
     if match is None or (len(match[1]) > 6 and not match[1].isupper()):
         return None
     ticker = match[0].upper()
     return ticker.removesuffix(".X")
+
+
+def cashtag(text: str) -> str | None:
+    """Return the ticker of a tag that is written with a `$`, as Bluesky's client does. None where it is none.
+
+    A tag is a statement of its author: its letters count in whatever case they are.
+    """
+    tag = fold_case(text).strip().lstrip("#")
+    return normalise_ticker(tag.upper()) if tag.startswith("$") else None
 
 
 # ------------------------------------------------------------------ hashtags
@@ -94,24 +105,55 @@ def find_hashtags(text: str) -> Iterator[str]:
 
 
 def normalise_tag(text: str) -> str | None:
-    """NFKC and case-folded, without `#`. None for digits only, and for anything with white space in it."""
+    """Return a hashtag in its one writing: folded, without `#`, and without punctuation or pictures at its ends.
+
+    None for digits only, for anything with white space or a bar in it (exports put one between keys), and for what
+    starts with a `$`: that is a ticker or nothing.
+    """
     if len(text) > MAX_NAME_CHARS:
         return None
-    tag = text.strip().lstrip("#＃")
-    tag = tag.lower() if tag.isascii() else _fold(tag)
-    if not tag or tag.replace("_", "").isdecimal() or not tag.strip("_") or not _is_one_printable_word(tag):
+    tag = _fold_tag(text)
+    if (
+        not tag
+        or tag[0] == "$"
+        or tag.replace("_", "").isdecimal()
+        or not tag.strip("_")
+        or not _is_one_printable_word(tag)
+    ):
         return None
     return tag
 
 
 @lru_cache(maxsize=4096)
-def _fold(text: str) -> str:
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold()).strip()
+def _fold_tag(text: str) -> str:
+    tag = fold_case(text).strip().lstrip("#")
+    if tag.isalnum():
+        return tag
+    return _without_ends(tag, "PS") or _without_ends(tag, "P")
+
+
+def _without_ends(tag: str, classes: str) -> str:
+    """Return the tag without what ends it and is no part of a word; `P` is punctuation, `S` pictures as well.
+
+    Clients end a tag before its punctuation, and a scan before a picture: `#kcon!` and `#kcon🎉` are both `kcon`.
+    Signs such as + stay: `c++` is another tag than `c`.
+    """
+    start, end = 0, len(tag)
+    while end > start and _is_trimmed(tag[end - 1], classes):
+        end -= 1
+    while start < end and tag[start] != "_" and _is_trimmed(tag[start], classes):
+        start += 1
+    return tag[start:end]
+
+
+def _is_trimmed(character: str, classes: str) -> bool:
+    category = unicodedata.category(character)
+    return category[0] == "P" or ("S" in classes and (category in {"So", "Sk"} or character == "\u200d"))
 
 
 def _is_one_printable_word(text: str) -> bool:
     # Joiners are "not printable" and yet part of words.
-    return text.replace("\u200c", "").replace("\u200d", "").isprintable() and " " not in text
+    return text.replace("\u200c", "").replace("\u200d", "").isprintable() and " " not in text and "|" not in text
 
 
 # ------------------------------------------------------------------ mentions
@@ -130,7 +172,7 @@ def find_mentions(text: str) -> Iterator[str]:
 
 def normalise_handle(text: str) -> str | None:
     """A handle or a DID in lower case, without the leading `@`."""
-    handle = text.strip().lstrip("@＠").rstrip(".-").lower()
+    handle = without_invisible(text).strip().lstrip("@＠").rstrip(".-").lower()
     if handle.startswith("did:"):
         return handle if _DID.fullmatch(handle) else None
     return handle if _HANDLE.fullmatch(handle) and ".." not in handle else None
@@ -195,6 +237,7 @@ def _bare_domain(match: re.Match[str]) -> str | None:
 
 def url_domain(url: str) -> str | None:
     """The normalised domain of an http or https URL; a URL without a scheme is taken as https."""
+    url = without_invisible(url)
     match = _HOST_OF_URL.match(url if "://" in url else f"https://{url}")
     return None if match is None else normalise_domain(match[1])
 

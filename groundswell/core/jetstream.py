@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import TypeVar
 
 import msgspec
@@ -18,6 +17,7 @@ from groundswell.core.cursor import is_plausible
 from groundswell.core.entities import EntityExtractor, Facet
 from groundswell.core.instants import from_datetime
 from groundswell.core.posts import Decoded, Deleted, Ignored, Micros, Post
+from groundswell.core.text.languages import primary_language
 
 POST_COLLECTION = "app.bsky.feed.post"
 MAX_FRAME_BYTES = 1024 * 1024
@@ -58,7 +58,6 @@ _PASSING = frozenset({"desynchronized", "throttled"})
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 512
 _TIME_IN_HEAD = re.compile(rb'"time_us"\s*:\s*(\d{1,17})\s*[,}]')
-_LANGUAGE = re.compile(r"[a-z]{2,8}")
 _EARLIEST_YEAR, _LATEST_YEAR = 1970, 2100
 _MAX_URI_CHARS = 2048
 
@@ -298,17 +297,11 @@ def _links(embed: _Embed | None) -> tuple[str, ...]:
 
 
 def _first_language(langs: list[str] | None) -> str | None:
-    """The primary subtag of the first language that has one: `en` for `en-US`."""
+    """Return the language of the first tag that has one: `en` for `en-US`."""
     for tag in langs or ():
-        if len(tag) <= 32 and (primary := _primary_subtag(tag)) is not None:
-            return primary
+        if (language := primary_language(tag)) is not None:
+            return language
     return None
-
-
-@lru_cache(maxsize=512)
-def _primary_subtag(tag: str) -> str | None:
-    primary = tag.replace("_", "-").partition("-")[0].strip().lower()
-    return primary if _LANGUAGE.fullmatch(primary) else None
 
 
 def _parse_created_at(text: str | None) -> Micros | None:

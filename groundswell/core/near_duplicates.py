@@ -12,11 +12,11 @@ database finds them by equality; near-copies are told by `is_near` among those a
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from groundswell.core.entity_text import without_urls, word_class
+from groundswell.core.text.folding import fold_case
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,8 +82,8 @@ def normalised(text: str) -> str:
     """
     cut = text[:MAX_CHARACTERS]
     words = _MENTION.sub(" ", without_urls(_RETWEET.sub("", cut)))
-    form = _BETWEEN_WORDS.sub(" ", _fold(words)).strip()
-    return form or " ".join(_fold(cut).split()) or " "
+    form = _BETWEEN_WORDS.sub(" ", fold_case(words)).strip()
+    return form or " ".join(fold_case(cut).split()) or " "
 
 
 def distance(one: int, other: int) -> int:
@@ -128,12 +128,6 @@ def repeated_share(prints: Sequence[int], *, bits: int = NEAR_BITS) -> float:
     if not prints:
         return 0.0
     return 1.0 - len(set(group(prints, bits=bits))) / len(prints)
-
-
-def _fold(text: str) -> str:
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
 
 
 def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

@@ -16,6 +16,7 @@ import msgspec
 from groundswell.core.entities import parse_entity_key
 from groundswell.core.frames import Frame
 from groundswell.core.posts import ENTITY_KINDS, Post
+from groundswell.core.text.languages import primary_language
 
 CLIENT_FRAME_LIMIT_BYTES: Final = 32 * 1024
 """Larger client frames close the connection with 1009. Servers enforce it too: uvicorn's `ws_max_size`."""
@@ -101,6 +102,11 @@ def _filter_value(key: str, value: str) -> str:
             return parse_entity_key(value)
         except ValueError as error:
             raise BadTopic(f"filter 'entity': {error}") from error
+    if key == "lang":
+        language = primary_language(value)
+        if language is None:
+            raise BadTopic(f"filter 'lang' is a language tag, such as en or pt-BR: {value[:40]!r} is none")
+        return language
     if key == "kind" and value not in ENTITY_KINDS:
         raise BadTopic(f"there is no kind {value!r}{_nearest(value, ENTITY_KINDS)}; kinds: {', '.join(ENTITY_KINDS)}")
     return value

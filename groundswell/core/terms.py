@@ -3,7 +3,8 @@
 Postgres' own parser depends on the database's locale and takes “curly quotes”, dashes and emoji for letters, and a
 Japanese sentence for one word. So texts are cut here, and Postgres stores and compares what it is given.
 
-- Words of any script, folded: `Café`, `CAFE` and `ｃａｆｅ` are one term. An apostrophe or a hyphen divides.
+- Words of any script, folded: `Café`, `CAFE` and `ｃａｆｅ` are one term, and so are `Łódź` and `Lodz`. Characters
+  without a shape, such as a soft hyphen, do not divide; an apostrophe or a hyphen does.
 - Scripts written without spaces give every character and every pair of neighbours; looked for is the chain of pairs.
 - Emoji are terms; skin tones and variation selectors are left out.
 - A link is a term as a whole besides its words, without scheme and `www.`.
@@ -19,6 +20,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from groundswell.core.entity_text import word_class
+from groundswell.core.text.folding import IGNORABLE, fold_case
 
 MAX_POSITIONS = 4_000
 """Of one text. What comes later is not found by words."""
@@ -35,6 +37,10 @@ _LINK_ENDS = ".,;:!?)]}>'\"’”»…*"
 _ASCII_WORD = re.compile(r"[a-z0-9]+")
 _MAY_HOLD_LINK = re.compile(r"\.\w|://")
 _LATIN_MARKS = re.compile(r"(?<![\u0400-\u052f])[\u0300-\u036f]+")
+_LETTERS_WITH_STROKES = str.maketrans(
+    {"ł": "l", "ø": "o", "đ": "d", "ð": "d", "ħ": "h", "ŧ": "t", "ŋ": "n", "æ": "ae", "œ": "oe", "þ": "th", "ə": "e"}
+)
+"""Letters that Unicode does not take apart, and what people type who do not have them on their keyboard."""
 _VOWEL_MARKS = re.compile(r"[\u0591-\u05c7\u0610-\u061a\u0640\u064b-\u065f\u0670]+")
 """Hebrew and Arabic vowel points, which are mostly left out, and the stroke that only stretches a word."""
 
@@ -118,7 +124,7 @@ def fold(text: str) -> str:
 
 @lru_cache(maxsize=8_192)
 def _fold(text: str) -> str:
-    apart = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
+    apart = unicodedata.normalize("NFKD", fold_case(text).translate(_LETTERS_WITH_STROKES))
     bare = _VOWEL_MARKS.sub("", _LATIN_MARKS.sub("", apart))
     return unicodedata.normalize("NFC", bare).replace("ё", "е")
 
@@ -207,7 +213,7 @@ def _symbols() -> str:
 @cache
 def _words() -> str:
     inside = word_class()
-    return rf"[^\W_](?:(?!_)[{inside}\u200c\u200d])*"
+    return rf"[^\W_](?:(?!_)[{inside}\u200c\u200d{IGNORABLE}])*"
 
 
 @cache
@@ -222,7 +228,7 @@ def _inner_scanner() -> re.Pattern[str]:
 
 @cache
 def _runs() -> re.Pattern[str]:
-    return re.compile(rf"(?P<unspaced>[{UNSPACED}]+)|(?P<spaced>[^{UNSPACED}]+)")
+    return re.compile(rf"(?P<unspaced>[{UNSPACED}][{UNSPACED}{IGNORABLE}]*)|(?P<spaced>[^{UNSPACED}]+)")
 
 
 @cache
@@ -231,4 +237,4 @@ def _clusters() -> re.Pattern[str]:
     marks = "".join(
         re.escape(chr(code)) for code in range(0x0E00, 0x30FF) if unicodedata.category(chr(code)) in {"Mn", "Mc"}
     )
-    return re.compile(rf".[{marks}\uff9e\uff9f]*", re.DOTALL)
+    return re.compile(rf".[{marks}\uff9e\uff9f{IGNORABLE}]*", re.DOTALL)

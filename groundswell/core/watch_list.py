@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 
 from groundswell.core.entity_text import word_class
+from groundswell.core.text.folding import fold_case
 
 # Scripts that put no space between words: names in them are found anywhere, not at word boundaries.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -58,7 +58,7 @@ class NameMatcher:
         self._unspaced: dict[str, list[str]] = {}
         for canonical, aliases in names.items():
             for alias in aliases:
-                self._add(canonical, _fold(alias))
+                self._add(canonical, fold_case(alias))
         self._watched = frozenset(self._single) | frozenset(self._several)
         self._tree = re.compile(_tree_pattern(self._unspaced)) if self._unspaced else None
 
@@ -76,7 +76,7 @@ class NameMatcher:
         """Canonical names that occur in the text; one that has several aliases there may come more than once."""
         if not self._watched and self._tree is None:
             return
-        folded = _fold(text)
+        folded = fold_case(text)
         if said := self._watched.intersection(self._words.findall(folded)):
             spaced = " ".join(folded.split())
             for word in sorted(said):
@@ -97,10 +97,6 @@ class NameMatcher:
                 return True
             start = text.find(alias, start + 1)
         return False
-
-
-def _fold(text: str) -> str:
-    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
 def _tree_pattern(words: Iterable[str]) -> str:

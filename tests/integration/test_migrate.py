@@ -297,3 +297,59 @@ def test_a_new_version_of_a_row_of_momentum_leaves_every_index_as_it_is(database
         conn.execute("SELECT pg_stat_force_next_flush()")
         counted = conn.execute("SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'momentum'")
         assert counted.fetchone() == (500, 500)
+
+
+def test_entities_of_posts_stored_before_are_kept_under_their_present_keys(empty_url: str) -> None:
+    asyncio.run(migrate(empty_url))
+    minute = "2026-05-04 10:00:00+00"
+    with psycopg.connect(empty_url) as older:
+        older.execute("DROP TABLE schema_checksums")
+        older.execute("UPDATE alembic_version SET version_num = '0012'")
+        posts: list[tuple[str, str, list[str]]] = [
+            ("1", "ann", ["hashtag:$nvda", "hashtag:kcon"]),
+            ("2", "ben", ["hashtag:$nvda", "ticker:NVDA"]),
+            ("3", "ann", ["ticker:NVDA", "hashtag:i\u0307stanbul"]),
+            ("4", "cem", ["hashtag:ıstanbul", "hashtag:❤\ufe0f", "hashtag:now!"]),
+        ]
+        for name, author, keys in posts:
+            older.execute(
+                "INSERT INTO posts (id, source, author, text, created_at, event_time, rev, entities, search)"
+                " VALUES (%s, 'jetstream', %s, 'z Łodzi', %s, %s, '1', %s, '''łodzi'':2 ''z'':1')",
+                (name, author, minute, minute, keys),
+            )
+            for key in keys:
+                older.execute(
+                    "INSERT INTO minute_authors AS m VALUES (%s, %s, 'jetstream', %s, 1)"
+                    " ON CONFLICT (entity, minute, source, author) DO UPDATE SET mentions = m.mentions + 1",
+                    (key, minute, author),
+                )
+        older.execute(
+            "INSERT INTO minute_counts SELECT entity, minute, source, sum(mentions), count(*)"
+            " FROM minute_authors GROUP BY 1, 2, 3"
+        )
+        older.execute(
+            "INSERT INTO rollups SELECT k, 3600, '2026-05-01', 'jetstream', n, cardinality(a), a, NULL FROM (VALUES"
+            " ('hashtag:$nvda', 2, '{1,2}'::bigint[]), ('ticker:NVDA', 2, '{2,3}')) AS v (k, n, a)"
+        )
+        older.execute("INSERT INTO alert_rules (entity) VALUES ('hashtag:$brk.b')")
+    asyncio.run(migrate(empty_url))
+    with psycopg.connect(empty_url) as check:
+        stored = dict(check.execute("SELECT id, entities FROM posts").fetchall())
+        assert stored == {
+            "1": ["hashtag:kcon", "ticker:NVDA"],
+            "2": ["ticker:NVDA"],
+            "3": ["hashtag:istanbul", "ticker:NVDA"],
+            "4": ["hashtag:istanbul", "hashtag:now", "hashtag:❤"],
+        }
+        counts = check.execute('SELECT entity, mentions, authors FROM minute_counts ORDER BY entity COLLATE "C"')
+        assert counts.fetchall() == [
+            ("hashtag:istanbul", 2, 2),
+            ("hashtag:kcon", 1, 1),
+            ("hashtag:now", 1, 1),
+            ("hashtag:❤", 1, 1),
+            ("ticker:NVDA", 3, 2),
+        ]
+        rolled = check.execute("SELECT entity, mentions, authors, author_keys, author_mentions FROM rollups")
+        assert rolled.fetchall() == [("ticker:NVDA", 4, 3, [1, 2, 3], [1, 2, 1])]
+        assert ("ticker:BRK.B",) in check.execute("SELECT entity FROM alert_rules").fetchall()
+        assert check.execute("SELECT count(*) FROM posts WHERE search @@ 'lodzi'::tsquery").fetchone() == (4,)

@@ -305,3 +305,107 @@ def test_an_entity_that_is_too_long_is_refused() -> None:
 def test_a_text_that_is_no_key_has_no_kind(key: str) -> None:
     with pytest.raises(ValueError, match="kind:name"):
         entity_kind(key)
+
+
+# ------------------------------------------------------------------ one thing, one key
+def tagged(text: str, *tags: str) -> tuple[str, ...]:
+    """Entities of a text whose client says of each `#tag` or `$tag` in it that it is a tag."""
+    facets: list[Facet] = []
+    for tag in tags:
+        sign = "" if tag[0] in "$＄" else "#"
+        start = len(text[: text.index(sign + tag)].encode())
+        facets.append(Facet(FacetIndex(start, start + len((sign + tag).encode())), [Feature(tag=tag)]))
+    return PLAIN.extract(text, facets)
+
+
+def test_a_tag_with_a_dollar_sign_is_a_ticker() -> None:
+    assert tagged("watching $NVDA and $BTC", "$NVDA", "$BTC") == ("ticker:BTC", "ticker:NVDA")
+    assert tagged("low $brk.b ＄eth", "$brk.b", "＄eth") == ("ticker:BRK.B", "ticker:ETH")
+    assert PLAIN.extract("", tags=["$NVDA", "$5", "#$BTC"]) == ("ticker:BTC", "ticker:NVDA")
+    for written in ("hashtag:$NVDA", "#$nvda", "ticker:$NVDA", "$nvda", "＄NVDA", "hashtag:＄nvda"):
+        assert parse_entity_key(written) == "ticker:NVDA"
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "keys"),
+    [
+        ("#חדשות\u200f היום", "חדשות\u200f", ("hashtag:חדשות",)),
+        ("tonight #ENG🏴\U000e0067\U000e0062\U000e007f plays", "ENG🏴\U000e0067\U000e0062\U000e007f", ("hashtag:eng",)),
+        ("a #fedi\u200bblock case", "fedi\u200bblock", ("hashtag:fediblock",)),
+        ("soft #Donau\u00addampf here", "Donau\u00addampf", ("hashtag:donaudampf",)),
+        ("byte mark #bom\ufefftag", "bom\ufefftag", ("hashtag:bomtag",)),
+        ("isolates #\u2067اخبار\u2069 now", "\u2067اخبار\u2069", ("hashtag:اخبار",)),
+        ("in #new york", "new york", ("hashtag:new",)),
+        ("off #1 and #kcon", "1", ("hashtag:kcon",)),
+    ],
+)
+def test_a_tag_gives_what_its_text_gives(text: str, tag: str, keys: tuple[str, ...]) -> None:
+    assert tagged(text, tag) == keys
+    assert PLAIN.extract(text) == keys
+
+
+def test_a_facet_that_states_nothing_hides_nothing() -> None:
+    text = "see $BTC #kcon @who.example example.com"
+    nothing = [
+        Facet(FacetIndex(0, len(text)), [Feature()]),
+        Facet(FacetIndex(0, len(text)), [Feature(tag="   "), Feature(did="no did"), Feature(uri="at://x")]),
+    ]
+    assert PLAIN.extract(text, nothing) == PLAIN.extract(text)
+    assert len(PLAIN.extract(text)) == 4
+
+
+ONE_TAG = [
+    ("İstanbul", "istanbul", "İSTANBUL", "i\u0307stanbul", "ISTANBUL", "ıstanbul"),
+    ("straße", "STRASSE", "Straße", "STRAẞE"),
+    ("ΣΊΣΥΦΟΣ", "σίσυφος", "Σίσυφοσ"),
+    ("ｋｃｏｎ", "KCON", "kcon", "ＫＣＯＮ", "\u2068kcon\u2069"),
+    ("café", "cafe\u0301", "CAFÉ", "CAFE\u0301"),
+    ("❤", "❤\ufe0f", "❤\ufe0e"),
+    (
+        "kcon2026",
+        "kcon2026.",
+        "kcon2026!",
+        "“kcon2026”",
+        "(kcon2026)",
+        "#kcon2026",
+        "＃kcon2026",
+        "kcon2026_",
+        "kcon2026🎉",
+    ),
+    ("가나", "\u1100\u1161\u1102\u1161"),
+    ("ガンダム", "ｶﾞﾝﾀﾞﾑ", "カ\u3099ンタ\u3099ム"),
+    ("ﬁfa", "FIFA"),
+]
+
+
+@pytest.mark.parametrize("tags", ONE_TAG, ids=lambda tags: tags[0])
+def test_what_a_person_calls_the_same_tag_has_one_key(tags: tuple[str, ...]) -> None:
+    key = parse_entity_key(f"hashtag:{tags[0]}")
+    for tag in tags:
+        assert parse_entity_key(f"hashtag:{tag}") == key
+        assert PLAIN.extract("", tags=[tag]) == (key,)
+        assert PLAIN.extract(f"x #{tag} y", [Facet(FacetIndex(2, 3 + len(tag.encode())), [Feature(tag=tag)])]) == (key,)
+
+
+@pytest.mark.parametrize("tags", [("c", "c++"), ("café", "cafe"), ("می\u200cخواهم", "میخواهم"), ("a_b", "ab")])
+def test_what_a_person_tells_apart_has_two_keys(tags: tuple[str, str]) -> None:
+    assert len({parse_entity_key(f"hashtag:{tag}") for tag in tags}) == 2
+
+
+def test_handles_and_links_are_read_through_invisible_characters() -> None:
+    assert parse_entity_key("@who.example\u202c") == "mention:who.example"
+    facets = [Facet(FacetIndex(0, 2), [Feature(uri="https://exam\u00adple.com/x")])]
+    assert PLAIN.extract("it", facets) == ("domain:example.com",)
+
+
+def test_a_watched_name_is_found_whatever_its_capitals() -> None:
+    turkish = EntityExtractor(["Işık | Iğdır", "İzmir"])
+    assert turkish.extract("IŞIK ve izmir, İZMİR, ığdır") == ("name:Işık", "name:İzmir")
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=300)
+def test_a_key_is_its_own_canonical_form(tag: str) -> None:
+    for key in PLAIN.extract("", tags=[tag]):
+        assert parse_entity_key(key) == key
+        assert "|" not in key

@@ -28,10 +28,11 @@ from groundswell.adapters.local_hub import MAX_REPLIES, LocalHub
 from groundswell.adapters.qdrant_embedded import limits, server, wire
 from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.core import count_window, entity_text, jetstream, sealed
+from groundswell.core import count_window, entity_text, sealed
 from groundswell.core.habit import no_habits
 from groundswell.core.retention import ArchiveRow, Manifest, Tally, describe
 from groundswell.core.session import ConnectionLost
+from groundswell.core.text.languages import primary_language
 from groundswell.errors import EmbeddingUnavailable, InvalidRequest
 from groundswell.metrics import Metrics
 from groundswell.ports.momentum import StoredHabits
@@ -102,9 +103,9 @@ def test_a_reader_waits_while_as_many_batches_as_may_wait_do() -> None:
 @pytest.mark.parametrize(
     ("remember", "spelling"),
     [
-        (entity_text._fold, "tag{}"),
+        (entity_text._fold_tag, "tag{}"),
         (entity_text._normalise_domain, "host{}.example"),
-        (jetstream._primary_subtag, "x-{}"),
+        (primary_language, "x-{}"),
     ],
 )
 def test_spellings_are_remembered_within_bounds(remember: Any, spelling: str) -> None:

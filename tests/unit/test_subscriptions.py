@@ -26,6 +26,9 @@ def codes(frames: list[Frame]) -> list[str]:
     [
         ("momentum", Topic("momentum")),
         ("posts?entity=$BTC&lang=en", Topic("posts", entity="ticker:BTC", lang="en")),
+        ("posts?lang=pt-BR", Topic("posts", lang="pt")),
+        ("posts?lang=POR", Topic("posts", lang="pt")),
+        ("posts?entity=hashtag%3A%24nvda", Topic("posts", entity="ticker:NVDA")),
         ("posts?lang=en&entity=%24btc", Topic("posts", entity="ticker:BTC", lang="en")),
         ("posts?entity=#KCON", Topic("posts", entity="hashtag:kcon")),
         ("posts?entity=name:Elon+Musk", Topic("posts", entity="name:Elon Musk")),
@@ -46,6 +49,8 @@ def test_a_topic_is_read_as_people_write_it_and_back_from_its_canonical_form(tex
         ("posts?entity", "cannot be read"),
         ("posts?entity=BTC", "entity"),
         ("posts?lang=", "value"),
+        ("posts?lang=e", "language tag"),
+        ("posts?lang=english please", "language tag"),
         ("posts?lang=en&lang=ko", "twice"),
         ("posts?author=%00", "printed"),
         ("momentum?kind=tickr", "did you mean 'ticker'"),

@@ -96,3 +96,31 @@ def test_a_vector_is_written_as_postgres_reads_it() -> None:
     assert search_vector("l'été") == "'l':1 'ete':2"
     assert search_vector("") == ""
     assert search_vector("a " * 2 * MAX_POSITIONS).count(":") == MAX_POSITIONS
+
+
+@pytest.mark.parametrize(
+    ("written", "typed"),
+    [
+        ("Łódź", "Lodz"),
+        ("co\u00adoper\u00adation", "cooperation"),
+        ("Ørsted", "orsted"),
+        ("Đà Nẵng", "da nang"),
+        ("Straße", "STRASSE"),
+        ("İSTANBUL", "istanbul"),
+        ("IŞIK", "ışık"),
+        ("œuvre", "oeuvre"),
+        ("Þór", "thor"),
+        ("fi\u200bre", "fire"),
+        ("\u202bשלום\u202c", "שלום"),
+        ("bom\ufeffmark", "bommark"),
+        ("東\u200b京", "東京"),
+        ("ไทย\u200bแลนด์", "ไทยแลนด์"),
+        ("ﬁre", "fire"),
+    ],
+)
+def test_a_word_is_found_as_people_type_it(written: str, typed: str) -> None:
+    def found(text: str) -> list[str]:
+        return [term.text for term in chain(text)]
+
+    assert found(written) == found(typed)
+    assert {term.text for term in terms(f"so {written} it is")} >= set(found(typed))
