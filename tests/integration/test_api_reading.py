@@ -80,6 +80,8 @@ def test_posts_are_found_by_their_filters_and_by_nothing_else(url: str) -> None:
         assert await numbers(entity="#KCON") == {n for n in everything if n % 5 in (1, 4)}
         assert await numbers(entity="nowhere.example") == set()
         assert await numbers(author="did:plc:bob") == {n for n in everything if n % 3 == 1}
+        for tag in ("ko-KR", "KO", "kor", "ko_KR"):
+            assert await numbers(lang=tag) == await numbers(lang="ko") != set()
         assert await numbers(lang="ko", entity="$BTC") == {n for n in everything if n % 3 == 1 and n % 5 in (0, 4)}
         assert await numbers(source="nowhere") == set()
         moment = (await world.get("/v1/posts", limit=1, cursor="7" + "f" * 31))["data"][0]["event_time"]
@@ -269,6 +271,11 @@ def test_an_export_streams_every_post_once_as_lines_or_as_a_table(url: str) -> N
         rows = list(csv.DictReader(io.StringIO(table.text)))
         assert [row["id"] for row in rows] == [post_id(n) for n in reversed(range(POSTS))]
         assert {row["text"] for row in rows if "HYPERLINK" in row["text"]} == {'\'=HYPERLINK("x")'}
+        assert [row["entities"].split("|") for row in rows] == [
+            [entity["key"] for entity in json.loads(line)["entities"]] or [""] for line in lines.text.splitlines()
+        ]
+        for_excel = await world.client.get("/v1/export", params={"format": "csv", "bom": "true"})
+        assert for_excel.content == b"\xef\xbb\xbf" + table.content
         few = await world.client.get("/v1/export", params={"format": "csv", "limit": 3, "entity": "$BTC"})
         assert len(list(csv.DictReader(io.StringIO(few.text)))) == 3
 

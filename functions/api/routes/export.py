@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from functions.api.answers import MAX_ANSWER_BYTES
 from functions.api.edge import HEAD_SCOPE_KEY
-from functions.api.parameters import PostFilters, Whole, choose_media_type, parse_cursor
+from functions.api.parameters import PostFilters, Whole, YesNo, choose_media_type, parse_cursor
 from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
@@ -31,7 +31,10 @@ PAGE_S = 10.0
 COLUMNS = (
     "id", "source", "author", "text", "lang", "created_at", "event_time", "entities", "reply_to", "quote_of", "url",
 )  # fmt: skip
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+ENTITY_SEPARATOR = "|"
+"""Stands in no entity key, while names of things hold spaces and commas."""
+BYTE_ORDER_MARK = "\ufeff".encode()
 
 
 @router.get(
@@ -55,13 +58,16 @@ async def export_posts(
     api: Given,
     filters: PostFilters,
     format: Annotated[Literal["ndjson", "csv"] | None, Query(description="Goes before the Accept header.")] = None,
+    bom: Annotated[
+        bool, Query(description="CSV begins with a byte order mark: Excel reads UTF-8 only with it."), YesNo
+    ] = False,
     limit: Annotated[int, Query(description="Most posts of the answer.", ge=1, le=MAX_POSTS), Whole] = 10_000,
     cursor: Annotated[str | None, Query(description="From the `Link` of the page before.", pattern=TIME_CURSOR)] = None,
 ) -> Response:
     """Posts that pass the filters, newest first, one a line. The header `Link` names the next page.
 
     A page ends after `limit` posts, or before it exceeds 4.5 MB. In CSV each page begins with the names of the columns,
-    and cells that a spreadsheet would take for a formula start with an apostrophe.
+    entities are separated by `|`, and cells that a spreadsheet would take for a formula start with an apostrophe.
     """
     media_type = _media_type(request, format)
     extension = "csv" if media_type == CSV else "ndjson"
@@ -78,7 +84,9 @@ async def export_posts(
     if page.last is not None:
         url = request.url.include_query_params(cursor=encode_time_cursor(*page.last))
         headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
-    header = (",".join(COLUMNS) + "\r\n").encode() if media_type == CSV else b""
+    header = b""
+    if media_type == CSV:
+        header = (BYTE_ORDER_MARK if bom else b"") + (",".join(COLUMNS) + "\r\n").encode()
     return Response(header + b"".join(page.lines), media_type=media_type, headers=headers)
 
 
@@ -131,7 +139,7 @@ def _json_line(post: Post) -> bytes:
 
 def _csv_line(post: Post) -> bytes:
     text = io.StringIO()
-    values = {**post_json(post), "entities": " ".join(post.entities)}
+    values = {**post_json(post), "entities": ENTITY_SEPARATOR.join(post.entities)}
     csv.writer(text).writerow([_cell(values[column]) for column in COLUMNS])
     return text.getvalue().encode()
 
