@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -16,6 +15,7 @@ from groundswell import crash_points
 from groundswell.configuration import ipv6_first
 from groundswell.configuration.addresses import hosts_of, is_encrypted, is_internal_host
 from groundswell.configuration.authorities import verified
+from groundswell.configuration.env_file import parse_env_file, read_env_file
 from groundswell.configuration.references import is_reference, resolve
 from groundswell.configuration.schema import EMBEDDED, PREFIX, Variable, variables
 from groundswell.configuration.secret import Secret
@@ -50,6 +50,7 @@ __all__ = [
     "foreign_environment",
     "load",
     "origin_of",
+    "parse_env_file",
     "read_environment",
 ]
 
@@ -92,24 +93,20 @@ def early() -> Early:
     environ = read_environment()
     return Early(
         tracing=environ.get("GROUNDSWELL_TRACING", ""),
-        on_lambda="AWS_LAMBDA_RUNTIME_API" in environ,
+        on_lambda=bool(environ.get("AWS_LAMBDA_RUNTIME_API")),
     )
 
 
 def read_environment(folder: Path | None = None) -> dict[str, str]:
     """The process environment over the `.env` file of `folder` (the current one where not given).
 
+    An empty variable counts as unset: it does not hide what the file says.
+
     Raises:
-        ConfigError: a line of that file is not `NAME=value`.
+        ConfigError: that file cannot be read, or a line of it is not `NAME=value`.
     """
-    path = (folder or Path.cwd()) / ENV_FILE
-    try:
-        text = path.read_text("utf-8")
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        text = ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path}: cannot be read ({error}). Mend it or move it away."]) from error
-    return {**parse_env_file(text, str(path)), **os.environ}
+    written = read_env_file((folder or Path.cwd()) / ENV_FILE)
+    return {**written, **{name: value for name, value in os.environ.items() if value.strip() or name not in written}}
 
 
 def foreign_environment() -> dict[str, str]:
@@ -119,31 +116,7 @@ def foreign_environment() -> dict[str, str]:
 
 def origin_of(name: str) -> str:
     """Where a variable that is set comes from: `environment`, or the name of the file."""
-    return "environment" if os.environ.get(name) else ENV_FILE
-
-
-def parse_env_file(text: str, name: str = ENV_FILE) -> dict[str, str]:
-    """`NAME=value` lines; `export` and quotes allowed; `#` starts a comment.
-
-    Raises:
-        ConfigError: the lines that are something else.
-    """
-    found: dict[str, str] = {}
-    problems: list[str] = []
-    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
-        stripped = line.strip()
-        if not stripped or stripped.startswith("#"):
-            continue
-        match = re.fullmatch(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)", stripped)
-        if match is None:
-            problems.append(f"{name} line {number}: is not NAME=value. Write it so, or put # in front of it.")
-            continue
-        key, value = match[1], match[2]
-        quoted = re.fullmatch(r"""(["'])(.*)\1(?:\s+#.*)?""", value)
-        found[key] = quoted[2] if quoted else re.sub(r"(^|\s+)#.*$", "", value)
-    if problems:
-        raise ConfigError(problems)
-    return found
+    return "environment" if os.environ.get(name, "").strip() else ENV_FILE
 
 
 def _of(service: str) -> list[Variable]:
@@ -222,7 +195,7 @@ def _is_kept(variable: Variable, text: str) -> bool:
 
 def _kept_secret(variable: Variable, reference: str) -> Value:
     def read() -> Value:
-        return parse_value(variable, resolve(reference))
+        return parse_value(variable, resolve(reference).strip())
 
     value = read()
     return Secret(value.reveal(), lambda: _text(read())) if isinstance(value, Secret) else value
@@ -314,7 +287,7 @@ def _unknown(given: Mapping[str, str]) -> list[str]:
     known = {variable.name.removeprefix(PREFIX) for variable in variables()}
     problems: list[str] = []
     for name in sorted(given):
-        if not name.upper().startswith(PREFIX) or name.removeprefix(PREFIX) in known:
+        if not name.upper().startswith(PREFIX) or name.removeprefix(PREFIX) in known or not given[name].strip():
             continue
         # Without what all names share, which would make any two of them look alike.
         close = difflib.get_close_matches(name.upper().removeprefix(PREFIX), known, n=1, cutoff=0.75)

@@ -148,7 +148,12 @@ the environment wins. Each service reads only what is listed for it and checks i
 something is wrong, it prints every problem at once and exits with code 78. `groundswell env check` does the same
 without starting anything, and `groundswell doctor` also connects to what is configured.
 
-- An empty variable counts as unset. Lists are written with commas.
+- An empty variable counts as unset, wherever it stands: an empty one in the environment does not hide what the file
+  `.env` says. Lists are written with commas.
+- In the file `.env` a value may stand in quotes; the first closing quote ends it, and `#` begins a comment, after the
+  quote or after a space. Escapes such as `\\n` count in double quotes, `$` means nothing, and of a name that stands
+  twice the last counts. `export`, CRLF, a byte order mark and UTF-16 are read as they come. An error names file and
+  line.
 - Addresses are stored in one spelling: lower-case scheme and host, no default port, **no trailing slash**.
 - *Public* addresses are for browsers. Outside development they may not be internal ones (`localhost`, private
   ranges, `*.internal`, one-word service names) and have to be encrypted. *Internal* addresses are for the services

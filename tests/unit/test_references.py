@@ -122,3 +122,14 @@ def test_reading_a_secret_loads_no_client_of_boto3() -> None:
         "assert not {'boto3', 'botocore.client', 'botocore.session'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_what_a_reference_holds_counts_as_if_it_stood_in_the_environment() -> None:
+    client = boto3.client("secretsmanager", "us-east-1")
+    ended = client.create_secret(Name="with-newline", SecretString="k" * 32 + "\n")["ARN"]
+    empty = client.create_secret(Name="empty", SecretString=" \n")["ARN"]
+    environ = {"GROUNDSWELL_DATABASE_URL": "postgresql://u@h/d", "GROUNDSWELL_QDRANT_API_KEY": ended}
+    key = load(ApiSettings, environ).qdrant_api_key
+    assert key is not None
+    assert key.reveal() == "k" * 32
+    assert load(ApiSettings, {**environ, "GROUNDSWELL_QDRANT_API_KEY": empty}).qdrant_api_key is None

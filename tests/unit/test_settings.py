@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from groundswell.configuration.addresses import DATABASE_OPTIONS, is_internal_host, normalise_url
+from groundswell.configuration.env_file import read_env_file
 from groundswell.configuration.schema import variables
 from groundswell.configuration.secret import Secret
 from groundswell.configuration.values import parse_value
@@ -23,6 +24,7 @@ from groundswell.settings import (
     MigrateSettings,
     RelaySettings,
     load,
+    origin_of,
     parse_env_file,
     read_environment,
 )
@@ -320,6 +322,78 @@ def test_a_dotenv_file_may_have_comments_quotes_and_exports() -> None:
     assert parse_env_file(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ('A="posts" # was "posts-v1"', "posts"),
+        ("A='posts' # it's \"new\"", "posts"),
+        ('A="say \\"hi\\" \\\\ now" # "x"', 'say "hi" \\ now'),
+        ("A='it\\'s'", "it's"),
+        ('A="C:\\data"', "C:\\data"),
+        ('A="two\nlines" # and a comment', "two\nlines"),
+        ("A='two\nlines'", "two\nlines"),
+        ("A=$HOME/${B}$$", "$HOME/${B}$$"),
+        ('A="$HOME"', "$HOME"),
+        ("export\tA = x", "x"),
+        ("A= # nothing but a comment", ""),
+        ("A=''", ""),
+        ("A=a=b==", "a=b=="),
+        ("A=postgresql://u:p#w@h/d # the database", "postgresql://u:p#w@h/d"),
+        ("A=one\nA=two", "two"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_dotenv_file_is_read_as_people_and_their_editors_write_it(
+    tmp_path: Path, line: str, value: str, newline: str, encoding: str
+) -> None:
+    text = f"# ü\n\n{line}\nB=after\n".replace("\n", newline)
+    (tmp_path / ".env").write_bytes(text.encode(encoding))
+    found = read_env_file(tmp_path / ".env")
+    assert (found["A"].replace("\r\n", "\n"), found["B"]) == (value, "after")
+
+
+def test_an_empty_variable_of_the_environment_does_not_hide_the_dotenv_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("GROUNDSWELL_API_PORT=9001\nGROUNDSWELL_SOURCE=\n", "utf-8")
+    monkeypatch.chdir(tmp_path)
+    for empty in ("", " "):
+        monkeypatch.setenv("GROUNDSWELL_API_PORT", empty)
+        settings = load(EmbeddedSettings)
+        assert (settings.api_port, settings.source) == (9001, "simulator")
+        assert origin_of("GROUNDSWELL_API_PORT") == ".env"
+
+
+def test_an_empty_variable_that_nothing_reads_counts_as_unset() -> None:
+    assert load(EmbeddedSettings, {"GROUNDSWELL_SUORCE": ""}).source == "simulator"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("this is not a setting\n", 3),
+        ("A: 1\n", 3),
+        ("A\n", 3),
+        ("set A=1\n", 3),
+        ("\n\n  1A=2\n", 5),
+        ('A="hunter2" "two"\n', 3),
+        ('A="hunter2\nC=1\n', 3),
+        ("A='hunter2\n", 3),
+        ('"A"=hunter2\n', 3),
+    ],
+)
+def test_a_dotenv_error_names_file_and_line_and_keeps_the_value_to_itself(
+    tmp_path: Path, wrong: str, line: int
+) -> None:
+    (tmp_path / ".env").write_text(f"# comment\nB=1\n{wrong}", "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        read_environment(tmp_path)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{tmp_path / '.env'}:{line}: ")
+    assert "hunter2" not in problem
+
+
 def test_a_broken_dotenv_line_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("GROUNDSWELL_API_PORT=1\nthis is not a setting\n", "utf-8")
     with pytest.raises(ConfigError) as caught:
@@ -330,6 +404,9 @@ def test_a_broken_dotenv_line_is_named(tmp_path: Path) -> None:
 def test_a_dotenv_file_that_is_not_text_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
+        read_environment(tmp_path)
+    (tmp_path / ".env").write_bytes(b"A=1\nB=\xe4\n")
+    with pytest.raises(ConfigError, match=r"\.env:2: .*UTF-8"):
         read_environment(tmp_path)
 
 
