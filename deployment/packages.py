@@ -42,6 +42,15 @@ _UNREAD = tuple(
         r"boto3/data/",
         # CPython loads the compiled backend; this one is for PyPy.
         r"zstandard/_cffi\.",
+        # Alembic knows every database; of SQLAlchemy it needs the dialect of ours.
+        r"sqlalchemy/dialects/(?!__init__\.py$|_typing\.py$|postgresql/)",
+        # Of Powertools the logger, the tracer and the writer of metrics are used.
+        r"aws_lambda_powertools/event_handler/",
+        r"aws_lambda_powertools/utilities/(?!__init__\.py$|jmespath_utils/|typing/)",
+        # Of PyCryptodome a hash and the points of a curve are used; `cryptography` encrypts.
+        r"Crypto/(Cipher|IO|Protocol|Signature)/",
+        # DuckDB's imitation of Spark's interface.
+        r"duckdb/experimental/",
         # Only tracebacks are coloured.
         r"pygments/lexers/(?!__init__\.py$|_mapping\.py$|python\.py$)",
         r"numpy/f2py/",

@@ -31,7 +31,10 @@ from rehearsal.stage import RATE, free_ports
 FAILED = (AssertionError, TimeoutError, OSError, psycopg.Error, urllib.error.URLError)
 ACT_LIMIT_S = 240.0
 ARM64 = 183
-"""The machine's number in the header of a library."""
+"""The machine's number in the header of an ELF file."""
+ELF, ELF_HEADER_BYTES = b"\x7fELF", 20
+LEAST_LIBRARIES = 50
+"""An image with fewer has lost its packages."""
 INDEXED = "SELECT count(*) FROM posts p WHERE NOT EXISTS (SELECT 1 FROM outbox o WHERE o.post_pk = p.pk)"
 """Posts that are stored, and whose vectors the engine has taken."""
 Tell = Callable[[str], None]
@@ -126,13 +129,22 @@ async def _check(image: Image, log: Path, *arguments: str) -> int:
 
 
 def check_foreign(root: Path) -> int:
-    """How many shared libraries of another architecture an image has. Raises AssertionError for one of this machine."""
-    libraries = [path for path in (root / "opt/groundswell").rglob("*.so*") if path.is_file()]
-    for path in libraries:
-        (machine,) = struct.unpack_from("<H", path.read_bytes()[:20], 18)
-        assert machine == ARM64, f"{path.relative_to(root)} is for machine {machine}"
-    assert len(libraries) > 50, f"only {len(libraries)} libraries"
-    return len(libraries)
+    """Return how many ELF files of arm64 an image has. Raises AssertionError for one of another architecture.
+
+    Every file is looked at, whatever its name: libraries, programs, and what a package keeps as data.
+    """
+    found = 0
+    for path in (root / "opt/groundswell").rglob("*"):
+        if path.is_symlink() or not path.is_file():
+            continue
+        with path.open("rb") as file:
+            header = file.read(ELF_HEADER_BYTES)
+        if header.startswith(ELF):
+            (machine,) = struct.unpack_from("<H", header, 18)
+            assert machine == ARM64, f"{path.relative_to(root)} is for machine {machine}"
+            found += 1
+    assert found > LEAST_LIBRARIES, f"only {found} of them"
+    return found
 
 
 # ------------------------------------------------------------------ parts around it

@@ -42,7 +42,7 @@ def make_base(target: Path, prefix: Path, work: Path) -> None:
     release = platform.freedesktop_os_release()["VERSION_CODENAME"]
     subprocess.run(
         ["debootstrap", "--variant=minbase", release, str(root)],
-        check=True, stdout=subprocess.DEVNULL, timeout=DEBOOTSTRAP_LIMIT_S,
+        check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=DEBOOTSTRAP_LIMIT_S,
     )  # fmt: skip
     local = root / "usr" / "local"
     for wanted in ("bin", "lib"):

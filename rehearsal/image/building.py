@@ -13,6 +13,8 @@ from rehearsal.deploying import ROOT
 
 BASE = "docker.io/library/python:3.13-slim"
 """What the Dockerfile is built on; here a list of stand-ins, one for each architecture."""
+HERE = "amd64"
+"""The architecture that builds."""
 BUILD_LIMIT_S = 900
 CERTIFICATES = Path("/etc/ssl/certs")
 
@@ -43,10 +45,13 @@ class Builder:
         self._run("manifest", "add", "--arch", architecture, "--os", "linux", BASE, f"localhost/base-{architecture}")
 
     def build(self, architecture: str) -> str:
-        """Build the Dockerfile as it is. Returns what the build printed."""
+        """Build the Dockerfile as it is. Returns what the build printed.
+
+        BuildKit sets `BUILDPLATFORM` by itself; Debian's buildah does not yet.
+        """
         return self._run(
             "build", "--isolation", "chroot", "--format", "docker", "--pull-never", "--layers",
-            "--platform", f"linux/{architecture}",
+            "--platform", f"linux/{architecture}", "--build-arg", f"BUILDPLATFORM=linux/{HERE}",
             "--volume", f"{CERTIFICATES}:{CERTIFICATES}:ro", "--volume", f"{self._uv}:/etc/uv/uv.toml:ro",
             "--file", "relay_container/Dockerfile", "--tag", f"localhost/relay-{architecture}", ".",
         )  # fmt: skip
