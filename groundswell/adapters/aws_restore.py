@@ -237,9 +237,10 @@ class PointInTime:
         return Call("scheduler", "update_schedule", {**values, "State": state})
 
     def _migration(self) -> Call:
-        # The command line takes a file for the answer beside its options.
+        # The command line takes a file for the answer beside its options, and would ask again after a minute.
         values = {"FunctionName": self._platform["MigrateFunctionName"]}
-        return Call("lambda", "invoke", values, {"FunctionName": f"{values['FunctionName']} /dev/stdout"})
+        shown = f"{values['FunctionName']} --cli-read-timeout 910 /dev/stdout"
+        return Call("lambda", "invoke", values, {"FunctionName": shown})
 
     # ------------------------------------------------------------------ what is there
     def _describe(self, name: str) -> Any:

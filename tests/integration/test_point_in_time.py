@@ -328,6 +328,8 @@ def test_a_dry_run_prints_commands_that_aws_takes_and_changes_nothing(made: list
     assert (platform.ecs.desired, platform.states()) == (1, {"ENABLED"})
     commands = [line for line in lines if not line.startswith("#")]
     assert len(commands) == 11
+    (migrates,) = (line for line in commands if " lambda invoke " in line)
+    assert "--cli-read-timeout 910" in migrates, "the command line asks a second time after a minute"
     for line in commands:
         assert_aws_takes(line)
     text = "\n".join(lines)
@@ -344,7 +346,7 @@ def assert_aws_takes(line: str) -> None:
     operations = {xform_name(name, "-"): name for name in model.operation_names}
     assert words[2] in operations, line
     known = {f"--{xform_name(name, '-')}" for name in model.operation_model(operations[words[2]]).input_shape.members}
-    known |= {name.replace("--", "--no-", 1) for name in known} | {"--region"}
+    known |= {name.replace("--", "--no-", 1) for name in known} | {"--region", "--cli-read-timeout"}
     # Options of a command inside of quotes are one word here.
     assert {word for word in words if word.startswith("--")} <= known, line
 

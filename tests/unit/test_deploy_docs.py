@@ -28,7 +28,17 @@ def test_what_a_new_account_needs_comes_before_the_first_deploy(needed: str) -> 
 @pytest.mark.parametrize(
     "told",
     [
-        "A stack in `ROLLBACK_COMPLETE` takes no further",
+        "A stack in `ROLLBACK_COMPLETE` takes no\n   further change and can only be deleted",
+        "aws cloudformation delete-stack --stack-name GroundswellPlatform",
+        "aws cloudformation describe-stack-events --stack-name GroundswellPlatform",
+        "## Rotating secrets",
+        "**The services' passwords**",
+        "**The master's password**",
+        "**Qdrant's key**, before it expires (after 90 days",
+        "**API keys**",
+        "## Going back to an earlier release",
+        "## Restoring",
+        "## Taking it down",
         "a parameter under a key of your own",
         "Migrations never go down",
         "npx cdk gc --unstable=gc",
