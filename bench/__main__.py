@@ -19,6 +19,7 @@ BENCHES = (
     "spool",
     "broadcast",
     "functions",
+    "cold_start",
     "momentum",
     "tick",
     "drills",

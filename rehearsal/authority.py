@@ -7,6 +7,10 @@ import ipaddress
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
 
 VALID_DAYS = 2
 
@@ -57,6 +61,7 @@ def _signed(
     def named(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 
+    signing = cast("ec.EllipticCurvePrivateKey", key)
     now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
@@ -67,11 +72,20 @@ def _signed(
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        # From Python 3.13 on clients want what RFC 5280 wants: this, and of an authority its own two.
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
     )
+    if authority:
+        own = x509.SubjectKeyIdentifier.from_public_key(signing.public_key())
+        signs = x509.KeyUsage(
+            key_cert_sign=True, crl_sign=True, digital_signature=False, content_commitment=False, key_agreement=False,
+            key_encipherment=False, data_encipherment=False, encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        builder = builder.add_extension(own, critical=False).add_extension(signs, critical=True)
     known = [
         *(x509.DNSName(each) for each in names),
         *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses),
     ]
     if known:
         builder = builder.add_extension(x509.SubjectAlternativeName(known), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)  # pyright: ignore[reportArgumentType]
+    return builder.sign(signing, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

@@ -33,12 +33,17 @@ class NoCpuShare(Exception):
 class CpuShare:
     """A limit for one process and its children. `close` removes it.
 
+    Args:
+        cores: what they have after INIT.
+        in_init: what they have in INIT; None for all that the machine has.
+
     Raises:
         NoCpuShare: the machine does not allow it.
     """
 
-    def __init__(self, name: str, cores: float) -> None:
-        self._quota_us = max(LEAST_QUOTA_US, round(cores * PERIOD_US))
+    def __init__(self, name: str, cores: float, *, in_init: float | None = None) -> None:
+        self._quota_us = _quota_us(cores)
+        self._init_quota_us = None if in_init is None else _quota_us(in_init)
         parent, self._second = _parent()
         self._folder = parent / f"groundswell-{os.getpid()}-{next(_numbers)}-{name}"
         try:
@@ -56,8 +61,8 @@ class CpuShare:
         (self._folder / "cgroup.procs").write_text(str(pid))
 
     def lift(self) -> None:
-        """Let the processes use whole cores, as in INIT."""
-        self._write(None)
+        """Let the processes use what they have in INIT."""
+        self._write(self._init_quota_us)
 
     def apply(self) -> None:
         """Hold the processes to their share."""
@@ -90,6 +95,10 @@ class CpuShare:
         (self._folder / "cpu.cfs_quota_us").write_text(str(-1 if quota_us is None else quota_us))
 
 
+def _quota_us(cores: float) -> int:
+    return max(LEAST_QUOTA_US, round(cores * PERIOD_US))
+
+
 def _parent() -> tuple[Path, bool]:
     """Return the folder for groups that limit processor time, and whether it is of cgroup v2."""
     for line in Path("/proc/self/cgroup").read_text().splitlines() if Path("/proc/self/cgroup").exists() else []:
@@ -110,8 +119,8 @@ def _parent() -> tuple[Path, bool]:
 
 
 def cpu_share(name: str, cores: float) -> tuple[CpuShare | None, str]:
-    """Return a limit, or None and why there is none. Whoever has a core or more is not limited."""
-    if cores >= 1:
+    """Return a limit, or None and why there is none. Whoever has as much as the machine is not limited."""
+    if cores >= (os.cpu_count() or 1):
         return None, ""
     try:
         return CpuShare(name, cores), ""

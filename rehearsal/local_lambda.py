@@ -213,6 +213,8 @@ class LocalFunction:
             "LANG": "en_US.UTF-8",
             "TZ": ":UTC",
             "PYTHONPATH": str(self._code or root),
+            # A function cannot write beside its code, so that Python keeps nothing that it compiles.
+            "PYTHONDONTWRITEBYTECODE": "1",
             "AWS_LAMBDA_RUNTIME_API": self._address,
             "AWS_EXECUTION_ENV": "AWS_Lambda_python{}.{}".format(*sys.version_info),
             "AWS_LAMBDA_FUNCTION_NAME": self.name,

@@ -165,7 +165,8 @@ class Stage:
             if found is None:
                 self.notes[f"Python {wanted} is not here: functions run on {runtime.VERSION}"] = None
             else:
-                python, packages = found, runtime.packages(zip_name, wanted)
+                python = runtime.alone(found, self.folder / f"python{wanted}")
+                packages = runtime.packages(zip_name, wanted)
         elif load({}).function_python != runtime.VERSION:
             self.notes[f"In short, functions run on Python {runtime.VERSION}; the full form has the deployed one"] = (
                 None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from rehearsal.cpu_share import CpuShare, cores_of, cpu_share
+from rehearsal.cpu_share import CpuShare, NoCpuShare, cores_of, cpu_share
 from rehearsal.local_lambda import (
     REQUEST_LIMIT_BYTES,
     RESPONSE_LIMIT_BYTES,
@@ -150,6 +151,32 @@ def handler(event, _):
     assert after > 0.3 * 9 / 2
 
 
-def test_whoever_has_a_core_or_more_is_not_limited() -> None:
-    assert cpu_share("made", cores_of(1769)) == (None, "")
+def test_whoever_has_as_much_as_the_machine_is_not_limited() -> None:
+    assert cpu_share("made", os.cpu_count() or 1) == (None, "")
     assert cores_of(512) == pytest.approx(0.289, abs=0.001)
+
+
+def test_a_limit_may_hold_in_init_as_well(tmp_path: Path) -> None:
+    try:
+        share = CpuShare("made", cores_of(177), in_init=cores_of(177))
+    except NoCpuShare as reason:
+        pytest.skip(str(reason))
+    throttled: list[float] = []
+
+    async def scenario(function: LocalFunction) -> None:
+        await function.invoke({})
+        throttled.append(share.throttled_s())
+
+    code = "import time\nwhile time.process_time() < 0.3:\n    pass\ndef handler(event, _):\n    return 1\n"
+    played(tmp_path, code, scenario, cpu=share)
+    assert throttled[0] > 0.3 * 9 / 2
+
+
+def test_nothing_that_is_compiled_is_kept_beside_the_code(tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("VALUE = 1\n", "utf-8")
+
+    async def scenario(function: LocalFunction) -> None:
+        assert await function.invoke({}) == 1
+
+    played(tmp_path, "import other\ndef handler(event, _):\n    return other.VALUE\n", scenario)
+    assert not list(tmp_path.rglob("*.pyc"))
