@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from groundswell.commands import archive, aws, bench, cost, doctor, drill, env, index, keys, services
+from groundswell.configuration.other_programs import forget_postgres_variables
 from groundswell.configuration.redaction import redact_crashes
 
 app = typer.Typer(
@@ -55,4 +56,5 @@ def groundswell(
 
 def main() -> None:
     redact_crashes()
+    forget_postgres_variables()
     app()

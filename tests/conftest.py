@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,17 +57,39 @@ class Platform:
     data_dir: Path
 
 
+HOSTILE: Mapping[str, str] = {
+    **{"PGHOSTADDR": "127.0.0.1", "PGPORT": "1", "PGSERVICE": "nowhere", "PGREQUIREAUTH": "scram-sha-256"},
+    **{"PGCLIENTENCODING": "LATIN1", "PGOPTIONS": "-c default_transaction_read_only=on", "PGDATA": "/nowhere"},
+    **{"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "::::", "NO_PROXY": ""},
+    **{"LC_ALL": "tr_TR.UTF-8", "LANG": "xx_NOWHERE", "PYTHONIOENCODING": "latin-1", "TZ": "Nowhere/Land"},
+}
+"""An environment that is about other programs. None of it may reach what the platform brings along."""
+ODD_DIRECTORY = """data, $HOME `touch run` "x" 'y' %s"""
+
+
 @pytest.fixture(scope="module")  # it costs a part of a processor as long as it runs
 def platform() -> Iterator[Platform]:
-    """`groundswell up`, the real command on the simulated feed, ready to answer."""
+    """`groundswell up`, the real command on the simulated feed, ready to answer.
+
+    It runs in an environment that would bend it, on a directory whose name would run a program where a shell read it.
+    """
     with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder, socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        command = [sys.executable, "-m", "groundswell", "up", "--port", str(port), "--data-dir", f"{folder}/data"]
+        command = [
+            sys.executable,
+            "-m",
+            "groundswell",
+            "up",
+            "--port",
+            str(port),
+            "--data-dir",
+            f"{folder}/{ODD_DIRECTORY}",
+        ]
         # A smaller past than the demo's: the tests want the present.
-        environment = {**os.environ, "GROUNDSWELL_SIMULATOR_HISTORY_MINUTES": "5"}
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        environment = {**os.environ, **HOSTILE, "GROUNDSWELL_SIMULATOR_HISTORY_MINUTES": "5"}
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, cwd=folder)
         assert process.stderr is not None
         said: list[str] = []
         for line in process.stderr:
@@ -79,7 +101,8 @@ def platform() -> Iterator[Platform]:
         # Nobody reads on: a full pipe must not stop the platform.
         reader = threading.Thread(target=process.stderr.read, daemon=True)
         reader.start()
-        yield Platform(f"http://127.0.0.1:{port}", Path(folder) / "data")
+        yield Platform(f"http://127.0.0.1:{port}", Path(folder) / ODD_DIRECTORY)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         reader.join()
+        assert [entry.name for entry in Path(folder).iterdir()] == [ODD_DIRECTORY]

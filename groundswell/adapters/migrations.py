@@ -14,6 +14,7 @@ from importlib import resources
 
 import psycopg
 
+from groundswell.adapters.postgres.session import CLIENT_ENCODING
 from groundswell.adapters.postgres_address import certificate_refusal
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.adapters.postgres_roles import grant_rights
@@ -109,7 +110,9 @@ def _upgrade(url: str) -> None:
     config = Config()
     config.set_main_option("script_location", "groundswell:sql/migrations")
     engine = create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(url, connect_timeout=10), poolclass=NullPool
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(url, connect_timeout=10, client_encoding=CLIENT_ENCODING),
+        poolclass=NullPool,
     )
     try:
         with engine.connect() as work:

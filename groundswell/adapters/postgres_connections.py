@@ -12,6 +12,7 @@ from typing import Any
 
 import psycopg
 
+from groundswell.adapters.postgres.session import CLIENT_ENCODING
 from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.core.message_budget import Allowance
 from groundswell.ports.live import RemoteClient
@@ -100,7 +101,11 @@ class PostgresConnections:
 
 async def _listener(url: str) -> psycopg.AsyncConnection[Any]:
     return await psycopg.AsyncConnection.connect(
-        url, autocommit=True, connect_timeout=10, application_name="groundswell listen"
+        url,
+        autocommit=True,
+        connect_timeout=10,
+        application_name="groundswell listen",
+        client_encoding=CLIENT_ENCODING,
     )
 
 

@@ -24,6 +24,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout, TooManyRequests
 
+from groundswell.adapters.postgres.session import CLIENT_ENCODING, SESSION_OPTIONS
 from groundswell.adapters.postgres_address import DatabaseAddress
 from groundswell.errors import QueryTimeout, StoreUnavailable
 from groundswell.ports.time_budget import current_budget
@@ -118,7 +119,7 @@ async def open_pool(
         raise StoreUnavailable(
             f"The database URL cannot be read: {error}. Write it as postgresql://user:password@host:5432/name."
         ) from error
-    options = f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)} -c timezone=UTC"
+    options = f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)} {SESSION_OPTIONS}"
 
     async def check(borrowed: Connection) -> None:
         since = asyncio.get_running_loop().time() - pool.returned_at.get(borrowed, float("-inf"))
@@ -133,6 +134,7 @@ async def open_pool(
         connection_class=_reached_by(address),
         kwargs={
             "application_name": application_name,
+            "client_encoding": CLIENT_ENCODING,
             "options": f"{parameters.get('options') or ''} {options}".strip(),
             "connect_timeout": max(2, math.ceil(wait_s)),
             "keepalives_idle": 30,

@@ -154,6 +154,8 @@ without starting anything, and `groundswell doctor` also connects to what is con
   quote or after a space. Escapes such as `\\n` count in double quotes, `$` means nothing, and of a name that stands
   twice the last counts. `export`, CRLF, a byte order mark and UTF-16 are read as they come. An error names file and
   line.
+- Variables of other programs have no say: libpq's (`PGHOSTADDR`, `PGSERVICE`, `PGCLIENTENCODING`, …) are forgotten at
+  start, and proxies (`HTTP_PROXY`, `ALL_PROXY`, …) are used for what lies outside this machine only.
 - Addresses are stored in one spelling: lower-case scheme and host, no default port, **no trailing slash**.
 - *Public* addresses are for browsers. Outside development they may not be internal ones (`localhost`, private
   ranges, `*.internal`, one-word service names) and have to be encrypted. *Internal* addresses are for the services

@@ -406,3 +406,21 @@ def test_a_secret_that_cannot_be_read_leaves_the_address_and_is_not_asked_for_ag
 
     asyncio.run(scenario())
     assert asked == ["once"]
+
+
+def test_a_session_is_the_same_whatever_the_database_has_set(database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as conn:
+        name = conn.info.dbname
+        for setting in ("client_encoding = LATIN1", "datestyle = 'SQL, DMY'", "timezone = 'Asia/Tokyo'"):
+            conn.execute(f"ALTER DATABASE {name} SET {setting}")  # type: ignore[arg-type]
+
+    async def scenario() -> tuple[object, ...] | None:
+        pool = await open_pool(database_url, size=1, wait_s=5, statement_timeout_s=5, application_name="test")
+        try:
+            async with connection(pool) as conn:
+                found = await conn.execute("SELECT 'Łódź 🌊', timestamptz '2026-02-01 00:00:00+00' ::text")
+                return await found.fetchone()
+        finally:
+            await pool.close()
+
+    assert asyncio.run(scenario()) == ("Łódź 🌊", "2026-02-01 00:00:00+00")
