@@ -140,7 +140,8 @@ def _parse_all(service: str, given: Mapping[str, str]) -> tuple[dict[str, Value]
                 f"Set it, for example to {variable.examples[0]}, or use `groundswell up`, which brings its own."
             )
         if isinstance(value, Path) and variable.exists == "file" and not value.is_file():
-            problems.append(f"{variable.name}: there is no file {value}. Correct the path, or leave it empty.")
+            found = f"{value} is a folder or a pipe, and no file" if value.exists() else f"there is no file {value}"
+            problems.append(f"{variable.name}: {found}. Correct the path, or leave it empty.")
     problems += _database_certificate(values)
     problems += _sealed_feed(service, values)
     if values.get("GROUNDSWELL_ENVIRONMENT") in {"staging", "production"}:

@@ -101,8 +101,8 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """Key that opens what the sealed feed hands out, as hex, base58 or base64: 32 bytes, given by whoever
     runs the feed."""
     replay_file: Path | None
-    """Recording to play when the source is `replay`: one frame a line, plain, gzip (`.gz`) or zstd
-    (`.zst`)."""
+    """Recording to play when the source is `replay`: Jetstream frames in any of the forms of
+    docs/recordings.md."""
     replay_speed: float | Literal["max"]
     """How many times faster than it happened a recording plays, or `max` for as fast as possible."""
     simulator_rate: float
@@ -630,8 +630,8 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Key that opens what the sealed feed hands out, as hex, base58 or base64: 32 bytes, given by whoever
     runs the feed."""
     replay_file: Path | None
-    """Recording to play when the source is `replay`: one frame a line, plain, gzip (`.gz`) or zstd
-    (`.zst`)."""
+    """Recording to play when the source is `replay`: Jetstream frames in any of the forms of
+    docs/recordings.md."""
     replay_speed: float | Literal["max"]
     """How many times faster than it happened a recording plays, or `max` for as fast as possible."""
     simulator_rate: float

@@ -361,7 +361,7 @@ class StatsAnswer(Answer):
 
 class SourceCondition(Answer):
     source: str
-    state: Literal["live", "catching-up", "stale", "disconnected", "stopped"]
+    state: Literal["live", "catching-up", "stale", "disconnected", "stopped", "ended"]
     age_s: Annotated[
         float | None,
         Field(description="Seconds since anything of it was stored, be it that it was watched and said nothing."),

@@ -13,7 +13,7 @@ from groundswell.core.instants import to_datetime
 from groundswell.core.labels import LabelPhrase
 from groundswell.core.posts import MICROS_PER_SECOND, Micros, Post
 from groundswell.core.series import SeriesRequest, plan_series
-from groundswell.core.status import degraded_parts, source_state
+from groundswell.core.status import RECORDING_PREFIX, degraded_parts, recording_state, source_state
 from groundswell.errors import StoreUnavailable
 from groundswell.ports.reading import (
     Alert,
@@ -212,10 +212,11 @@ class PostgresReads:
         async with connection(self._pool) as conn:
             ((now,),) = await _fetch(conn, "now", {})
             ((_, newest),) = await _fetch(conn, "event_limits", {})
-            sources = [_source_status(row) for row in await _fetch(conn, "sources", {})]
+            rows = await _fetch(conn, "sources", {})
             components = [
                 ComponentStatus(*row[:-1], detail=_raw(row[-1])) for row in await _fetch(conn, "components", {})
             ]
+        sources = [_source_status(row, _relay_of(str(row[0]), components), now) for row in rows]
         return Status(
             as_of=now,
             newest_seq=newest,
@@ -304,12 +305,28 @@ def _momentum_row(row: Sequence[Any]) -> MomentumRow:
     return MomentumRow(*row[:-2], sparkline=tuple(row[-2]), parts=row[-1])
 
 
-def _source_status(row: Sequence[Any]) -> SourceStatus:
+def _relay_of(source: str, components: Sequence[ComponentStatus]) -> ComponentStatus | None:
+    """The relay's report, where it is the one that reads `source`."""
+    found = next((part for part in components if part.component == "relay"), None)
+    reads = None if found is None else msgspec.json.decode(found.detail, type=_RelayDetail).source
+    return found if reads == source else None
+
+
+class _RelayDetail(msgspec.Struct):
+    source: str | None = None
+
+
+def _source_status(row: Sequence[Any], relay: ComponentStatus | None, now: Micros) -> SourceStatus:
     source, age_s, lag_s, covered_until, *gap = row
     open_gap = None if gap[0] is None else GapRow(*gap)
+    if source.startswith(RECORDING_PREFIX):
+        said, said_at = (None, now) if relay is None else (relay.state, relay.updated_at)
+        state = recording_state(said, (now - said_at) / MICROS_PER_SECOND)
+    else:
+        state = source_state(age_s, lag_s, None if open_gap is None else open_gap.cause)
     return SourceStatus(
         source=source,
-        state=source_state(age_s, lag_s, None if open_gap is None else open_gap.cause),
+        state=state,
         age_s=None if age_s is None else round(max(age_s, 0.0), 3),
         lag_s=None if lag_s is None else round(max(lag_s, 0.0), 3),
         covered_until=covered_until,

@@ -1,41 +1,42 @@
-"""Plays a recording: one Jetstream frame a line, plain, gzip or zstd."""
+"""Plays a recording: a file of Jetstream frames, in any of the forms that docs/recordings.md lists."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import io
-import zlib
+import hashlib
+import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
 
-import zstandard
+import msgspec
 
-from groundswell.core.cursor import resume_cursor
+from groundswell.adapters.recording_file import Damaged, text_of
 from groundswell.core.entities import EntityExtractor
-from groundswell.core.jetstream import MAX_FRAME_BYTES, decode, peek_time
-from groundswell.core.posts import MICROS_PER_SECOND, Decoded
+from groundswell.core.jetstream import decode
+from groundswell.core.pacing import LOOK_AHEAD, Pacer
+from groundswell.core.posts import Decoded
+from groundswell.core.recorded_frames import FrameSplitter, RecordedFrame, canonical
+from groundswell.core.status import RECORDING_PREFIX
 from groundswell.errors import SourceFailed
 from groundswell.ports.sources import SourceEnded
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1024 * 1024
 """Read at once, in a thread: a block keeps the event loop free and costs little to switch for."""
-ZSTD_CHUNK_BYTES = 16 * 1024
-"""Compressed bytes taken at a time: they can grow a thousandfold."""
 SHORTEST_SLEEP_S = 0.005
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_MARK_BITS = 20
+"""Of a cursor: the number of a frame from 1 on, then so many bits of its time, to know the recording again by."""
 
 
 class ReplaySource:
     """A `Source` over a file. Lines that are no frames go to `decode` like any other, and are counted there.
+
+    Cursors are numbers of frames, since times may be missing or out of order.
 
     Args:
         speed: 1 plays as fast as it happened, by the frames' own times; 60 an hour in a minute; None without waiting.
@@ -55,162 +56,170 @@ class ReplaySource:
         self._extractor = extractor
 
     def decode(self, raw: bytes) -> Decoded:
-        return decode(raw, source=self.name, extractor=self._extractor)
+        said = decode(raw, source=self.name, extractor=self._extractor)
+        if said.cursor is None or not isinstance(raw, _PlayedFrame):
+            return said
+        return msgspec.structs.replace(said, cursor=raw.cursor)
 
     @asynccontextmanager
     async def connect(self, cursor: int | None) -> AsyncGenerator[ReplayConnection]:
-        """Open the file, at the first frame from `cursor` (a little early) on.
+        """Open the file, at the frame that `cursor` is of.
 
         Raises:
-            SourceFailed: the file is missing, unreadable or damaged.
+            SourceFailed: the file is missing, unreadable, damaged, or of a form that is not read.
         """
-        file = await asyncio.to_thread(_open, self._path)
-        try:
-            yield ReplayConnection(self._path, file, start=resume_cursor(cursor), speed=self._speed)
-        finally:
-            file.close()
+        reader = _Reader(self._path)
+        await asyncio.to_thread(reader.fill)
+        connection = ReplayConnection(self._path, reader, speed=self._speed)
+        if cursor is not None and not await connection.skip_to(cursor):
+            log.warning(
+                "The recording %s is another than the one that was stored up to its frame %d: it is played from its "
+                "start, and what is stored already is recognised",
+                self._path,
+                cursor >> _MARK_BITS,
+            )
+            reader = _Reader(self._path)
+            await asyncio.to_thread(reader.fill)
+            connection = ReplayConnection(self._path, reader, speed=self._speed)
+        yield connection
+
+
+def recording_name(path: Path, stored: Sequence[str] = ()) -> str:
+    """Return the source name of a recording, such as `replay:monday.jsonl@1f0c2ab4`. Blocks.
+
+    The part after `@` is a digest of the first frame, so that two files of one name are two sources, and one file that
+    was renamed, moved, copied or compressed again is the source that it was: its name is looked for in `stored`.
+
+    Raises:
+        SourceFailed: the file is missing, unreadable, or of a form that is not read.
+    """
+    frames = first_frames(path)
+    first = canonical(frames[0].raw) if frames else b""
+    own = f"@{hashlib.sha256(first).hexdigest()[:8]}"
+    known = [name for name in stored if name.startswith(RECORDING_PREFIX) and name.endswith(own)]
+    name = f"{RECORDING_PREFIX}{path.name}{own}"
+    return name if name in known or not known else known[0]
+
+
+def first_frames(path: Path) -> Sequence[RecordedFrame]:
+    """Return the frames at the start of a recording, about a block of text. Blocks.
+
+    Raises:
+        SourceFailed: the file is missing, unreadable, or of a form that is not read.
+    """
+    reader = _Reader(path)
+    reader.fill()
+    return reader.frames
+
+
+class _PlayedFrame(bytes):
+    """A frame with its cursor, beyond what stands in it."""
+
+    cursor: int
 
 
 class ReplayConnection:
     """An open recording, as `ports.Connection`."""
 
-    def __init__(self, path: Path, file: BinaryIO, *, start: int | None, speed: float | None) -> None:
+    def __init__(self, path: Path, reader: _Reader, *, speed: float | None) -> None:
         self.endpoint = str(path)
         self._path = path
-        self._file = file
-        self._start = start
-        self._speed = speed
-        self._lines: deque[bytes] = deque()
-        self._lines_read = 0
-        self._damage: Exception | None = None
-        self._origin: tuple[int, float] | None = None
+        self._reader = reader
+        self._pacer = None if speed is None else Pacer(speed)
+        self._played = 0
 
     async def receive(self) -> bytes:
-        """The next line, when its time has come.
+        """Return the next frame, when its time has come.
 
         Raises:
             SourceEnded: that was the last one.
             SourceFailed: the file is damaged from here on.
         """
-        while True:
-            if not self._lines:
-                await self._read_block()
-            raw = self._lines.popleft()
-            if self._start is not None:
-                at = peek_time(raw)
-                if at is None or at < self._start:
-                    continue
-                self._start = None
-            if self._speed is not None:
-                await self._wait_for(raw, self._speed)
-            return raw
+        frames = self._reader.frames
+        if len(frames) <= LOOK_AHEAD and not self._reader.ended:
+            await asyncio.to_thread(self._reader.fill)
+        if not frames:
+            self._end()
+        frame = frames.popleft()
+        if self._pacer is not None and frame.at is not None:
+            following = [other.at for other in islice(frames, LOOK_AHEAD) if other.at is not None]
+            wait_s = self._pacer.wait_s(frame.at, following, asyncio.get_running_loop().time())
+            if wait_s >= SHORTEST_SLEEP_S:
+                await asyncio.sleep(wait_s)
+        self._played += 1
+        played = _PlayedFrame(frame.raw)
+        played.cursor = _cursor(self._played, frame)
+        return played
+
+    async def skip_to(self, cursor: int) -> bool:
+        """Go to the frame that `cursor` is of; return whether it is there."""
+        number, frames = cursor >> _MARK_BITS, self._reader.frames
+        while self._played + len(frames) < number and not self._reader.ended:
+            self._played += len(frames)
+            frames.clear()
+            await asyncio.to_thread(self._reader.fill)
+        if not 0 < number <= self._played + len(frames):
+            return False
+        for _ in range(number - 1 - self._played):
+            frames.popleft()
+        self._played = number - 1
+        return _cursor(number, frames[0]) == cursor
 
     async def ping(self) -> None:
         """A file is always there."""
 
-    async def _read_block(self) -> None:
-        if self._damage is None:
-            lines, self._damage = await asyncio.to_thread(_read_lines, self._file)
-            self._lines_read += len(lines)
-            self._lines.extend(lines)
-            if lines:
-                return
-        if self._damage is None:
+    def _end(self) -> None:
+        damage = self._reader.damage
+        if damage is None:
             raise SourceEnded(f"{self._path} has been played")
         raise SourceFailed(
-            f"The recording {self._path} cannot be read beyond its first {self._lines_read} frames ({self._damage}): "
+            f"The recording {self._path} cannot be read beyond its first {self._played} frames ({damage}): "
             "it is damaged or incomplete; all before has been played"
-        ) from self._damage
-
-    async def _wait_for(self, raw: bytes, speed: float) -> None:
-        at = peek_time(raw)
-        if at is None:
-            return
-        now = asyncio.get_running_loop().time()
-        if self._origin is None:
-            self._origin = (at, now)
-        first_at, began = self._origin
-        wait = began + (at - first_at) / MICROS_PER_SECOND / speed - now
-        if wait >= SHORTEST_SLEEP_S:
-            await asyncio.sleep(wait)
+        ) from damage
 
 
-def _open(path: Path) -> BinaryIO:
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        raise SourceFailed(f"The recording {path} does not exist: check the path") from None
-    except OSError as error:
-        raise SourceFailed(f"The recording {path} cannot be opened: {error.strerror}") from error
-    magic = file.read(4)
-    file.seek(0)
-    if magic.startswith(_GZIP_MAGIC):
-        file.close()
-        return io.BufferedReader(gzip.open(path))
-    if magic == _ZSTD_MAGIC:
-        return io.BufferedReader(_ZstdReader(file), BLOCK_BYTES)
-    return file
+def _cursor(number: int, frame: RecordedFrame) -> int:
+    return number << _MARK_BITS | (frame.at or 0) & ((1 << _MARK_BITS) - 1)
 
 
-class _ZstdReader(io.RawIOBase):
-    """Decompresses frame after frame, and raises where the last one breaks off: the library's own reader just ends."""
+class _Reader:
+    """Reads a file ahead of who plays it."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._ready = b""
+    def __init__(self, path: Path) -> None:
+        self._pieces: Iterator[bytes] | None = None
+        self._path = path
+        self._splitter = FrameSplitter()
+        self.frames: deque[RecordedFrame] = deque()
+        """What was read and not taken."""
+        self.ended = False
+        self.damage: Damaged | None = None
+        """What kept more from being read."""
 
-    def readable(self) -> bool:
-        return True
+    def fill(self) -> None:
+        """Read on until there is another frame or more, about a block of text, or the end. Blocks.
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        target = memoryview(buffer)
-        while not self._ready:
-            chunk = self._file.read(ZSTD_CHUNK_BYTES)
-            if not chunk:
-                if self._frame is not None:
-                    raise EOFError("the compressed stream breaks off")
-                return 0
-            self._ready = self._decompress(chunk)
-        n = min(len(target), len(self._ready))
-        target[:n] = self._ready[:n]
-        self._ready = self._ready[n:]
-        return n
+        Raises:
+            SourceFailed: the file is missing, unreadable, or of a form that is not read.
+        """
+        if self._pieces is None:
+            self._pieces = text_of(self._path)
+        before = len(self.frames)
+        while not self.ended and len(self.frames) <= before + LOOK_AHEAD:
+            text = self._block(self._pieces)
+            self.frames += self._splitter.feed(text)
+            if self.ended:
+                self.frames += self._splitter.finish(broken_off=self.damage is not None)
 
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def _decompress(self, chunk: bytes) -> bytes:
+    def _block(self, pieces: Iterator[bytes]) -> bytes:
         parts: list[bytes] = []
-        while chunk:
-            frame = self._frame or zstandard.ZstdDecompressor().decompressobj()
-            parts.append(frame.decompress(chunk))
-            chunk = frame.unused_data if frame.eof else b""
-            self._frame = None if frame.eof else frame
+        size = 0
+        try:
+            for piece in pieces:
+                parts.append(piece)
+                size += len(piece)
+                if size >= BLOCK_BYTES:
+                    return b"".join(parts)
+        except Damaged as error:
+            self.damage = error
+        self.ended = True
         return b"".join(parts)
-
-
-def _read_lines(file: BinaryIO) -> tuple[list[bytes], Exception | None]:
-    """About a block of lines without their ends, blank ones left out, and what kept more from being read.
-
-    Neither at the end of the file. A line longer than a frame is cut just beyond it: `decode` counts it as oversized.
-    """
-    lines: list[bytes] = []
-    size = 0
-    try:
-        while size < BLOCK_BYTES:
-            line = file.readline(MAX_FRAME_BYTES + 2)
-            if not line:
-                break
-            whole = line.endswith(b"\n")
-            while not whole:
-                rest = file.readline(MAX_FRAME_BYTES)
-                whole = not rest or rest.endswith(b"\n")
-            size += len(line)
-            if stripped := line.strip():
-                lines.append(stripped)
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-        return lines, error
-    return lines, None

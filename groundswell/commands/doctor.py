@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -19,7 +20,14 @@ from groundswell.commands.console import explained
 from groundswell.commands.findings import Finding, State, conclude, show
 from groundswell.commands.services import DataDirFlag, PortFlag, SourceName, with_flags
 from groundswell.configuration.schema import schema_path
-from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, ConfigError, GroundswellError, VectorIndexUnavailable
+from groundswell.errors import (
+    EX_CONFIG,
+    EX_UNAVAILABLE,
+    ConfigError,
+    GroundswellError,
+    SourceFailed,
+    VectorIndexUnavailable,
+)
 
 if TYPE_CHECKING:
     from groundswell.wiring.chores import EmbeddingReport
@@ -269,10 +277,7 @@ async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
         return [Finding("Source", "ok", "simulator, built in")]
     if chosen.source == "replay":
         assert chosen.replay_file is not None
-        size = chosen.replay_file.stat().st_size
-        if size == 0:
-            return [Finding("Source", "broken", f"{chosen.replay_file} is empty", "Choose another recording.")]
-        return [Finding("Source", "ok", f"recording {chosen.replay_file}, {size / 1e6:.1f} MB")]
+        return [await asyncio.to_thread(_look_at_recording, chosen.replay_file)]
     if chosen.source == "sealed":
         return [await _check_sealed(chosen)]
     findings = await asyncio.gather(*(_reach_source(url) for url in chosen.jetstream_hosts))
@@ -282,6 +287,25 @@ async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
         msgspec.structs.replace(finding, state="note") if finding.state == "broken" and reached else finding
         for finding in findings
     ]
+
+
+def _look_at_recording(path: Path) -> Finding:
+    """The file has a form that is read, and begins with a frame."""
+    from groundswell.adapters.replay import first_frames
+    from groundswell.core.recorded_frames import is_frame
+    from groundswell.core.unreadable import shown
+
+    try:
+        frames = first_frames(path)
+    except SourceFailed as error:
+        return Finding("Source", "broken", error.detail, "Choose another recording.")
+    if not frames:
+        return Finding("Source", "broken", f"{path} holds no frames: it is empty", "Choose another recording.")
+    if not any(is_frame(frame.raw) for frame in frames):
+        first = shown(frames[0].raw[:60])
+        remedy = "Choose another recording: docs/recordings.md lists the forms that are read."
+        return Finding("Source", "broken", f"{path} begins with no frame, but with {first}", remedy)
+    return Finding("Source", "ok", f"recording {path}, {path.stat().st_size / 1e6:.1f} MB")
 
 
 async def _check_sealed(chosen: settings.EmbeddedSettings) -> Finding:

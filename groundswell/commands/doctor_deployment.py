@@ -54,7 +54,7 @@ def _sources(status: Status) -> list[Finding]:
     found: list[Finding] = []
     for source in status.sources:
         lag = "" if source.lag_s is None else f", {source.lag_s:,.0f} s behind the present"
-        if source.state in ("live", "catching-up"):
+        if source.state in ("live", "catching-up", "ended"):
             found.append(Finding("Source", "ok", f"{source.source}: {source.state}{lag}"))
         else:
             age = "never" if source.age_s is None else f"{source.age_s:,.0f} s ago"

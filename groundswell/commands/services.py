@@ -89,7 +89,7 @@ def up(  # noqa: PLR0917 -- flags, all by name
 
 @explained
 def replay(
-    file: Annotated[Path, typer.Argument(help="Recording: one frame a line; plain, .gz or .zst.")],
+    file: Annotated[Path, typer.Argument(help="Recording: Jetstream frames, plain or compressed.")],
     speed: SpeedFlag = None,
     port: PortFlag = None,
     data_dir: DataDirFlag = None,

@@ -30,7 +30,7 @@ def read_env_file(path: Path) -> dict[str, str]:
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read ({error}). Mend it or move it away."]) from error
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError(
             [f"{path}:{line}: cannot be read: line {line} is not {error.encoding} text. Save the file as UTF-8."]
         ) from error

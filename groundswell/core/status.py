@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-SourceState: TypeAlias = Literal["live", "catching-up", "stale", "disconnected", "stopped"]
+SourceState: TypeAlias = Literal["live", "catching-up", "stale", "disconnected", "stopped", "ended"]
+
+RECORDING_PREFIX: Final = "replay:"
+"""What the name of a source begins with that is a recording."""
 
 STALE_AFTER_S: Final = 60.0
 """A source of which nothing was stored for this long is stale."""
@@ -34,6 +37,17 @@ def source_state(age_s: float | None, lag_s: float | None, open_gap_cause: str |
     return "catching-up" if lag_s > BEHIND_AFTER_S else "live"
 
 
+def recording_state(relay: str | None, relay_age_s: float) -> SourceState:
+    """Return how a recording is doing: it is played, or it is not. It has no present to be behind.
+
+    Args:
+        relay: what the relay that plays it last said of itself; None where none does.
+        relay_age_s: seconds since then.
+    """
+    playing = relay not in {None, "ended", "unreadable", "failed", "stopped"} and relay_age_s <= SILENT_AFTER_S
+    return "live" if playing else "ended"
+
+
 def degraded_parts(
     sources: Sequence[tuple[str, SourceState, float | None]], components: Sequence[tuple[str, str, float]]
 ) -> tuple[str, ...]:
@@ -47,10 +61,10 @@ def degraded_parts(
     missing = [
         name
         for name, state, age_s in components
-        if (state not in HEALTHY_STATES or age_s > SILENT_AFTER_S) and age_s <= FORGOTTEN_AFTER_S
+        if (state not in HEALTHY_STATES or (age_s > SILENT_AFTER_S and state != "ended")) and age_s <= FORGOTTEN_AFTER_S
     ]
     for name, state, age_s in sources:
         retired = any_live and (state == "stopped" or age_s is None or age_s > FORGOTTEN_AFTER_S)
-        if state != "live" and not retired:
+        if state not in {"live", "ended"} and not retired:
             missing.append(f"source:{name}")
     return tuple(sorted(missing))

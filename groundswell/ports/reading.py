@@ -166,8 +166,8 @@ class SourceStatus(msgspec.Struct, frozen=True):
     """How a source is doing, by the database's clock. Ages and lags are in seconds."""
 
     source: str
-    state: Literal["live", "catching-up", "stale", "disconnected", "stopped"]
-    """`stopped`: shut down on purpose; `disconnected`: lost."""
+    state: Literal["live", "catching-up", "stale", "disconnected", "stopped", "ended"]
+    """`stopped`: shut down on purpose; `disconnected`: lost; `ended`: a recording that is not being played any more."""
     age_s: float | None
     """Since anything of it was last committed."""
     lag_s: float | None

@@ -20,7 +20,8 @@ from groundswell.core.cursor import advance_cursor
 from groundswell.core.instants import rfc3339
 from groundswell.core.jetstream import clamp_event_time
 from groundswell.core.learning import quarter_of
-from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.posts import MICROS_PER_SECOND, Decoded, Micros
+from groundswell.core.unreadable import UnreadableFrames
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.live import Broadcaster
@@ -75,6 +76,7 @@ class Relay:
         self._turn = asyncio.Lock()
         self._store_ahead_us = clock.now() - self._monotonic_us()
         self.state = RelayState()
+        self._unreadable = UnreadableFrames()
         self._writer = Writer(
             source,
             store,
@@ -224,14 +226,14 @@ class Relay:
     # -------------------------------------------------------------- reading
     async def _read(self, stop: asyncio.Event) -> None:
         session = self._session = Session(self._source, self._clock, resume=self._resume, rng=self._rng)
-        monotonic, decode, add = self._clock.monotonic, self._source.decode, self._batcher.add
+        monotonic, add = self._clock.monotonic, self._batcher.add
         async with aclosing(session.events(stop)) as events:
             async for event in events:
                 if isinstance(event, Frame):
                     started = monotonic()
                     latest = self._tracker.covered_until or self._covered_until
                     self.state.last_frame_at = now = self._store_now()
-                    decoded = clamp_event_time(decode(event.raw), now, latest)
+                    decoded = clamp_event_time(self._decode(event.raw), now, latest)
                     if latest is not None and quarter_of(decoded.event_time or latest) > quarter_of(latest):
                         await self._flush()  # no batch goes from one quarter of an hour into the next
                     if decoded.event_time is not None:
@@ -255,6 +257,19 @@ class Relay:
                 else:
                     assert isinstance(event, Ended)
                     self.state.phase = "ended"
+                    self.state.why = self._unreadable.at_the_end(self._what())
+                    if self.state.why is not None:
+                        log.warning("%s", self.state.why)
+
+    def _decode(self, raw: bytes) -> Decoded:
+        decoded = self._source.decode(raw)
+        if self._unreadable.note(raw, decoded):
+            log.warning("%s", self._unreadable.lately(self._what()))
+        return decoded
+
+    def _what(self) -> str:
+        """What is read, for a sentence about it."""
+        return self.state.endpoint or self._source.name
 
     async def _resume(self) -> int | None:
         if not self._source.can_replay:
@@ -376,7 +391,11 @@ class Relay:
             "commit_seconds": round(state.commit_seconds, 3),
             "spool": spool,
         }
-        return state.phase if state.storing else "storing-delayed", detail
+        if not state.storing:
+            return "storing-delayed", detail
+        if self._unreadable.none_readable or (state.phase == "ended" and not self._unreadable.readable):
+            return "unreadable", {**detail, "why": state.why or self._unreadable.lately(self._what())}
+        return state.phase, detail
 
     def _why_delayed(self) -> str:
         spool = self._spool

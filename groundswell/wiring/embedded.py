@@ -82,7 +82,12 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         if (missing := models.chain.why_none()) is not None:
             progress.note(f"Search goes on by words alone: {missing}")
 
-        source, recording = await open_source(stack, settings, tell=progress.step)
+        writing = await database_pool(
+            stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
+        )
+        reading = await database_pool(stack, settings, url, size=settings.database_pool_size, name="api")
+        reads = PostgresReads(reading)
+        source, recording = await open_source(stack, settings, tell=progress.step, reads=reads)
         metrics = Metrics()
         hub = LocalHub(
             SystemClock(skew=settings.clock_skew),
@@ -90,10 +95,6 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             max_clients=settings.ws_max_connections,
             metrics=metrics,
         )
-        writing = await database_pool(
-            stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
-        )
-        reading = await database_pool(stack, settings, url, size=settings.database_pool_size, name="api")
         spool = open_spool(stack, settings, source=source.name, recording=recording)
         lease = None
         if settings.database_url is not None:
@@ -114,7 +115,6 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             more_reports=reports,
             lease=None if lease is None else lambda: lease.state,
         )
-        reads = PostgresReads(reading)
         hub.start_at((await reads.events(None, 1)).newest)
         hub.degraded = lambda: parts.condition.degraded
         progress.step("Opening the page")

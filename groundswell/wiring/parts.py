@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -26,6 +27,7 @@ from groundswell.adapters.postgres_sweeps import PostgresVectorLedger
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
 from groundswell.core.entities import EntityExtractor
+from groundswell.core.status import RECORDING_PREFIX
 from groundswell.errors import ConfigError
 from groundswell.metrics import Metrics
 from groundswell.ports.live import Broadcaster
@@ -368,15 +370,23 @@ async def open_source(
     settings: RelaySettings | EmbeddedSettings,
     *,
     tell: Callable[[str], None],
+    reads: PostgresReads,
 ) -> tuple[Source, bool]:
-    """The configured source, and whether it is a recording. The simulator's server is started on the way."""
+    """The configured source, and whether it is a recording. The simulator's server is started on the way.
+
+    `reads`: where a recording is looked for that was stored under another name.
+    """
     if settings.source == "replay":
-        from groundswell.adapters.replay import ReplaySource
+        from groundswell.adapters.replay import ReplaySource, recording_name
 
         file = settings.replay_file
         assert file is not None, "settings refuse a replay without a file"
         speed = None if settings.replay_speed == "max" else settings.replay_speed
-        return ReplaySource(file, speed=speed, extractor=_extractor(settings), name=f"replay:{file.name}"), True
+        stored = [source.source for source in (await reads.status()).sources]
+        name = await asyncio.to_thread(recording_name, file, stored)
+        if not name.startswith(f"{RECORDING_PREFIX}{file.name}@"):
+            tell(f"{file} is the recording that is stored as {name}: it goes on from there")
+        return ReplaySource(file, speed=speed, extractor=_extractor(settings), name=name), True
     if settings.source == "sealed":
         try:
             from groundswell.wiring.sealed import open_sealed_source

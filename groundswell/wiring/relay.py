@@ -53,7 +53,9 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             stack, settings, url, size=RELAY_POOL_SIZE, name="relay", answer_statements=RELAY_ANSWER_STATEMENTS
         )
         models = await search_models(stack, settings, qdrant_url=settings.qdrant_url)
-        source, recording = await open_source(stack, settings, tell=log.info)
+        if settings.source == "replay":
+            await wait_for_schema(pool, settings.database_schema_wait_s, log.info)
+        source, recording = await open_source(stack, settings, tell=log.info, reads=PostgresReads(pool))
         spool = open_spool(stack, settings, source=source.name, recording=recording)
         if spool is None:
             await wait_for_schema(pool, settings.database_schema_wait_s, log.info)

@@ -50,7 +50,7 @@ BOUNDED_BY = {
     "groundswell/adapters/sealed_door.py:self._ciphers": "MOST_KEYS",
     "groundswell/core/sealed.py:self._held": "max_frames and max_bytes, HELD_FRAMES and HELD_BYTES of the adapter",
     "groundswell/core/sealed.py:self._marks": "patience, in rounds",
-    "groundswell/adapters/replay.py:self._lines": "BLOCK_BYTES: the file is read on when it is empty",
+    "groundswell/adapters/replay.py:self.frames": "BLOCK_BYTES: the file is read on when it is empty",
     "groundswell/core/count_window.py:self.recent": "the minutes of WINDOW_MINUTES",
     "groundswell/core/count_window.py:self._sources": "the sources that there are",
     "groundswell/core/count_window.py:self._names": "MAX_NAMES, and what is told at once",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from groundswell.core.status import FORGOTTEN_AFTER_S, SILENT_AFTER_S, STALE_AFTER_S, degraded_parts, source_state
+from groundswell.core.status import (
+    FORGOTTEN_AFTER_S,
+    SILENT_AFTER_S,
+    STALE_AFTER_S,
+    degraded_parts,
+    recording_state,
+    source_state,
+)
 
 
 def test_a_quiet_platform_is_not_degraded() -> None:
@@ -42,3 +49,11 @@ def test_the_state_of_a_source_follows_from_gap_age_and_lag() -> None:
     assert source_state(None, None, None) == "stale"
     assert source_state(1.0, 1.0, "disconnect") == "disconnected"
     assert source_state(1.0, 1.0, "shutdown") == "stopped"
+
+
+def test_a_recording_is_live_while_it_is_played_and_has_ended_after_that() -> None:
+    assert recording_state("live", 1.0) == "live"
+    assert recording_state("live", SILENT_AFTER_S + 1) == "ended"
+    assert recording_state("ended", 1.0) == "ended"
+    assert recording_state(None, 0.0) == "ended"
+    assert degraded_parts([("replay:monday.jsonl@1f0c2ab4", "ended", 1e9)], [("relay", "ended", 1000.0)]) == ()

@@ -179,7 +179,7 @@ export interface Stats {
 
 export interface SourceStatus {
   source: string;
-  state: "live" | "catching-up" | "stale" | "disconnected" | "stopped";
+  state: "live" | "catching-up" | "stale" | "disconnected" | "stopped" | "ended";
   /** Seconds since anything of it was stored. */
   age_s: number | null;
   /** Seconds that its event time is behind the present. */

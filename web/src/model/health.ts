@@ -19,7 +19,7 @@ export function headline(link: Link, status: Status | null, reachable: boolean, 
   if (link === "connecting" && status === null) return { tone: "warn", text: "Connecting" };
   if (link === "catching-up") return { tone: "warn", text: "Catching up" };
   const worst = worstSource(status);
-  if (worst !== null && worst.state !== "live") {
+  if (worst !== null && worst.state !== "live" && worst.state !== "ended") {
     if (worst.state === "catching-up") {
       const behind = worst.lag_s === null ? "" : `, ${age(worst.lag_s)} behind`;
       return { tone: "warn", text: `Catching up${behind}` };
@@ -31,15 +31,15 @@ export function headline(link: Link, status: Status | null, reachable: boolean, 
   if (link === "connecting") return { tone: "warn", text: "Reconnecting" };
   return status === null || status.sources.length === 0
     ? { tone: "warn", text: "Waiting for a source" }
-    : { tone: "good", text: "Live" };
+    : { tone: "good", text: worst?.state === "ended" ? "Recording ended" : "Live" };
 }
 
-const BADNESS = ["stopped", "live", "catching-up", "stale", "disconnected"];
+const BADNESS = ["ended", "stopped", "live", "catching-up", "stale", "disconnected"];
 const BAD_STATES = { stopped: "Stopped", stale: "Stale", disconnected: "Disconnected" };
 
 function worstSource(status: Status | null) {
   const sources = status?.sources ?? [];
-  const running = sources.filter((source) => source.state !== "stopped");
+  const running = sources.filter((source) => source.state !== "stopped" && source.state !== "ended");
   return (
     (running.length > 0 ? running : [...sources]).sort(
       (a, b) => BADNESS.indexOf(b.state) - BADNESS.indexOf(a.state),
