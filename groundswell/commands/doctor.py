@@ -291,20 +291,15 @@ async def check_source(chosen: settings.EmbeddedSettings) -> list[Finding]:
 
 def _look_at_recording(path: Path) -> Finding:
     """The file has a form that is read, and begins with a frame."""
-    from groundswell.adapters.replay import first_frames
-    from groundswell.core.recorded_frames import is_frame
-    from groundswell.core.unreadable import shown
+    from groundswell.wiring import chores
 
     try:
-        frames = first_frames(path)
+        wrong = chores.look_at_recording(path)
     except SourceFailed as error:
         return Finding("Source", "broken", error.detail, "Choose another recording.")
-    if not frames:
-        return Finding("Source", "broken", f"{path} holds no frames: it is empty", "Choose another recording.")
-    if not any(is_frame(frame.raw) for frame in frames):
-        first = shown(frames[0].raw[:60])
+    if wrong is not None:
         remedy = "Choose another recording: docs/recordings.md lists the forms that are read."
-        return Finding("Source", "broken", f"{path} begins with no frame, but with {first}", remedy)
+        return Finding("Source", "broken", wrong, remedy)
     return Finding("Source", "ok", f"recording {path}, {path.stat().st_size / 1e6:.1f} MB")
 
 

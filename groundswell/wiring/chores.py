@@ -24,7 +24,9 @@ from groundswell.adapters.system_clock import SystemClock
 from groundswell.configuration.secret import Secret
 from groundswell.core.embedding_chain import Hardware
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.recorded_frames import is_frame
 from groundswell.core.session import Fatal, verdict
+from groundswell.core.unreadable import SHOWN_BYTES, shown
 from groundswell.errors import ConfigError, SourceFailed
 from groundswell.ports.vectors import Embedder
 from groundswell.services.embeddings import Attempt
@@ -244,3 +246,19 @@ async def _pool(address: str, name: str) -> AsyncGenerator[Pool, None]:
         yield pool
     finally:
         await pool.close()
+
+
+def look_at_recording(path: Path) -> str | None:
+    """Return what is wrong with the beginning of a recording; None where it begins with frames.
+
+    Raises:
+        SourceFailed: it cannot be opened, or has a form that is not read.
+    """
+    from groundswell.adapters.replay import first_frames
+
+    frames = first_frames(path)
+    if not frames:
+        return f"{path} holds no frames: it is empty"
+    if not any(is_frame(frame.raw) for frame in frames):
+        return f"{path} begins with no frame, but with {shown(frames[0].raw[:SHOWN_BYTES])}"
+    return None

@@ -21,6 +21,7 @@ from groundswell.adapters.replay import ReplaySource, recording_name
 from groundswell.core.posts import Post
 from groundswell.errors import SourceFailed
 from groundswell.ports.sources import SourceEnded
+from groundswell.wiring.chores import look_at_recording
 
 T0 = 1_764_400_000_000_000
 
@@ -225,3 +226,9 @@ def test_another_recording_with_the_same_first_frame_is_played_from_its_start(tm
     path = write(tmp_path, b"\n".join(others))
     assert play(path, cursors[100])[0] == others
     assert play(path, cursors[250])[0] == others
+
+
+def test_a_look_at_a_recording_says_what_is_wrong_with_its_beginning(tmp_path: Path) -> None:
+    assert look_at_recording(write(tmp_path, CONTENT)) is None
+    assert "is empty" in str(look_at_recording(write(tmp_path, b"\n")))
+    assert '"hello"' in str(look_at_recording(write(tmp_path, b"hello\nworld\n")))
