@@ -36,6 +36,18 @@ DATABASE_OPTIONS = frozenset(
     """.split()  # noqa: SIM905 -- fifty names, one a line otherwise
 )
 """What libpq knows in a URL. A test holds it against the library."""
+_OPTION_VALUES = {
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+    "channel_binding": ("disable", "prefer", "require"),
+    "gssencmode": ("disable", "prefer", "require"),
+    "sslnegotiation": ("postgres", "direct"),
+    "load_balance_hosts": ("disable", "random"),
+}
+"""libpq checks these only when it connects."""
+_NUMERIC_OPTIONS = frozenset(
+    ("connect_timeout", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval", "tcp_user_timeout")
+)
 _ENCRYPTED_SSL_MODES = {"require", "verify-ca", "verify-full"}
 
 
@@ -81,15 +93,65 @@ def normalise_url(text: str, *, schemes: tuple[str, ...], default_path: str = ""
 
 
 def _check_database_url(text: str, path: str, query: str) -> None:
+    """Read the address as libpq does (PostgreSQL documentation, 32.1.1.2), and refuse what it would read otherwise.
+
+    Nothing of the address is quoted: what stands in the wrong place may be a part of the password.
+    """
+    _check_password_signs(text)
     if not hosts_of(text) and "host=" not in query:
         raise ValueError("names no host")
     if not path:
         raise ValueError("names no database")
-    if {name for name, _ in parse_qsl(query, keep_blank_values=True)} - DATABASE_OPTIONS:
-        # Not quoted: a password with an unescaped `?` ends up here.
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    if options.keys() - DATABASE_OPTIONS:
         raise ValueError("has an option, after the `?`, that Postgres's client library does not know")
+    for entry in re.split(r"[/?]", _hosts_and_rest(text), maxsplit=1)[0].split(","):
+        _check_host(entry)
+    _check_port(options.get("port", ""))
+    for name, known in _OPTION_VALUES.items():
+        if name in options and options[name] not in known:
+            raise ValueError(f"has a value of {name} that Postgres's client library does not know ({', '.join(known)})")
+    for name in _NUMERIC_OPTIONS & options.keys():
+        if not re.fullmatch(r"-?\d{1,9}", options[name], re.ASCII):
+            raise ValueError(f"has a value of {name} that is no whole number")
+
+
+def _check_password_signs(text: str) -> None:
+    rest = text.partition("://")[2]
     if re.search(r"%(?![0-9a-fA-F]{2})", text):
         raise ValueError("has a `%` without two hexadecimal digits after it (write `%` itself as `%25`)")
+    if "%00" in text:
+        raise ValueError("has a `%00`, which nothing in it can hold")
+    if "#" in text:
+        raise ValueError("has a `#` (in a name or a password write it as `%23`)")
+    name = re.split(r"[@/?]", rest, maxsplit=1)[0]
+    stop = rest[len(name) : len(name) + 1]
+    if stop in {"/", "?"} and "@" in rest and not re.match(r"[^@]*[?&]\w+=", rest):
+        code = "%2F" if stop == "/" else "%3F"
+        raise ValueError(f"has a `{stop}` before the `@` (in a name or a password write it as `{code}`)")
+    if "@" in re.split(r"[/?]", _hosts_and_rest(text), maxsplit=1)[0]:
+        raise ValueError("has more than one `@` before the host (in a name or a password write it as `%40`)")
+
+
+def _hosts_and_rest(text: str) -> str:
+    """Return what follows the user's name and password, which end at the first `@` that no slash precedes."""
+    rest = text.partition("://")[2]
+    login = re.match(r"[^@/]*@", rest)
+    return rest[login.end() :] if login is not None else rest
+
+
+def _check_host(entry: str) -> None:
+    match = re.fullmatch(r"(?:\[[0-9a-fA-F:.]+(?:%[\w.]+)?\]|[^\[\]:]*)(?::([^:]*))?", entry)
+    if match is None:
+        raise ValueError("has a host with colons or brackets in it (write an IPv6 address as `[::1]:5432`)")
+    _check_port(match[1] or "")
+
+
+def _check_port(port: str) -> None:
+    if any(
+        one and (not re.fullmatch(r"\d{1,5}", one, re.ASCII) or not 1 <= int(one) <= 65535) for one in port.split(",")
+    ):
+        raise ValueError("has a port that is not a number from 1 to 65535")
 
 
 def database_url_of(text: str) -> str:

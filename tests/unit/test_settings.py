@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
 
 from groundswell.configuration.addresses import DATABASE_OPTIONS, is_internal_host, normalise_url
 from groundswell.configuration.env_file import read_env_file
@@ -246,6 +247,52 @@ def test_an_option_that_the_library_does_not_know_is_refused_without_the_passwor
     assert problem.startswith("GROUNDSWELL_DATABASE_URL")
     assert fault in problem
     assert DATABASE not in problem
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("me:S3cret%zz@db.example/posts", "`%25`"),
+        ("me:S3cret%00@db.example/posts", "`%00`"),
+        ("me:S3cret@S3cret@db.example/posts", "`%40`"),
+        ("S3cret@me:S3cret@db.example/posts", "`%40`"),
+        ("me:S3/cret@db.example/posts", "`%2F`"),
+        ("me:S3?cret@db.example/posts", "`%3F`"),
+        ("me:S3#cret@db.example/posts", "`%23`"),
+        ("me:S3cret@db.example:99999/posts", "port"),
+        ("me:S3cret@db.example:0/posts", "port"),
+        ("me:S3cret@db.example:S3cret/posts", "port"),
+        ("me:S3cret@one.example:5432,two.example:x/posts", "port"),
+        ("me:S3cret@db.example/posts?port=x", "port"),
+        ("me:S3cret@::1:5999/posts", "`[::1]:5432`"),
+        ("me:S3cret@[::1/posts", "not a valid address"),
+        ("me:S3cret@db.example/posts?schema=public", "option"),
+        ("me:S3cret@db.example/posts?sslmode=S3cret", "sslmode"),
+        ("me:S3cret@db.example/posts?connect_timeout=S3cret", "connect_timeout"),
+        ("me:S3cret@db.example", "no database"),
+    ],
+)
+def test_an_address_of_a_database_that_cannot_work_is_named_without_a_part_of_it(address: str, said: str) -> None:
+    for scheme in ("postgresql://", "postgres://"):
+        (problem,) = problems_of(RelaySettings, {"GROUNDSWELL_DATABASE_URL": scheme + address})
+        assert problem.startswith("GROUNDSWELL_DATABASE_URL") and said in problem
+        assert "S3" not in problem and "cret" not in problem.replace("secret", "")
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "password"),
+    [
+        ("me:p%40ss%2Fw%23@db.example:5433/posts", "db.example", "p@ss/w#"),
+        ("me:p:w@[::1]:5433/posts?sslmode=require&connect_timeout=5", "::1", "p:w"),
+        ("me:pw@one.example:1,two.example:2/posts", "one.example,two.example", "pw"),
+        ("me:pw@/posts?host=/run/a@b&port=5433", "/run/a@b", "pw"),
+        ("me:p%25w@%2Frun%2Fpg/posts", "/run/pg", "p%w"),
+    ],
+)
+def test_an_address_that_libpq_reads_is_taken_as_it_reads_it(address: str, host: str, password: str) -> None:
+    url = load(RelaySettings, {"GROUNDSWELL_DATABASE_URL": f"postgresql://{address}"}).database_url.reveal()
+    read = conninfo_to_dict(url)
+    assert (read["host"], read["password"]) == (host, password)
 
 
 def test_every_option_that_the_library_knows_may_stand_in_a_database_url() -> None:
