@@ -91,6 +91,7 @@ def test_every_client_of_aws_has_its_description_in_the_image() -> None:
         ("fastapi-0.165.0.dist-info/RECORD", False),
         ("wordllama/weights/l2_supercat_256.safetensors", True),
         ("wordllama/algorithms/kmeans.cpython-313-x86_64-linux-gnu.so", False),
+        ("pydantic/v1/main.py", False),
         ("pygments/lexers/python.py", True),
         ("pygments/lexers/javascript.py", False),
         ("sqlalchemy/dialects/postgresql/base.py", True),
