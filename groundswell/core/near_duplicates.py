@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 from groundswell.core.entity_text import without_urls, word_class
@@ -41,7 +42,12 @@ _MIX2 = 0x94D049BB133111EB
 
 _RETWEET = re.compile(r"(?i)^\s*rt\b\s*:?\s*(?=[@＠])")
 _MENTION = re.compile(r"[@＠]\w[\w.@-]*:?")
-_BETWEEN_WORDS = re.compile(rf"(?:[^{word_class()}]|_)+")
+
+
+@cache
+def _between_words() -> re.Pattern[str]:
+    # Made when it is first needed: a look at every character takes as long as many an import.
+    return re.compile(rf"(?:[^{word_class()}]|_)+")
 
 
 def fingerprint(text: str) -> int:
@@ -82,7 +88,7 @@ def normalised(text: str) -> str:
     """
     cut = text[:MAX_CHARACTERS]
     words = _MENTION.sub(" ", without_urls(_RETWEET.sub("", cut)))
-    form = _BETWEEN_WORDS.sub(" ", fold_case(words)).strip()
+    form = _between_words().sub(" ", fold_case(words)).strip()
     return form or " ".join(fold_case(cut).split()) or " "
 
 

@@ -53,7 +53,9 @@ class _Reader(msgspec.Struct):
 
 
 class EmbeddingChain:
-    """Call `load` once, then keep `run` running. `active` is the model in use.
+    """Call `start` once, or `begin` before each use; keep `run` running where the process runs all the time.
+
+    `active` is the model in use.
 
     Args:
         entries: in order of preference.
@@ -96,6 +98,11 @@ class EmbeddingChain:
         self._loading = asyncio.create_task(self.load())
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.shield(self._loading), wait_s)
+
+    async def begin(self) -> None:
+        """Begin to load where nobody has, and wait for the outcome as a search does: a process may never be asked."""
+        if self._loading is None and not self._settled:
+            await self.start(READER_WAIT_S)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Retry what is preferred, and replace what breaks, until `stop`."""

@@ -119,6 +119,7 @@ class ChainSpaces:
 
     async def _models(self) -> tuple[list[LoadedModel], float]:
         """The models to ask with, the preferred one first, and the share of all posts that their spaces hold."""
+        await self._chain.begin()
         posts = await self._count()
         readers: dict[str, LoadedModel] = {}
         for space in dict.fromkeys([*self._chain.spaces(), *sorted(posts, key=lambda space: -posts[space])]):

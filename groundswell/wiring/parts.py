@@ -143,15 +143,16 @@ async def search_models(
 ) -> Models:
     """The embedding models and the vector index. Neither being there is no reason not to start.
 
-    What the index is reached with takes a second or two to load. It is loaded here, unless not `prepared`: then the
-    first request to the index waits for it, and others do not.
+    A model, and what the index is reached with, take a second or two to load. They are loaded here, unless not
+    `prepared`: then the first search waits for them, and other requests do not.
 
     Args:
         qdrant_key: the key of an engine of this platform's own; None for the key of the settings.
     """
     chain = embedding_chain(settings)
     stack.push_async_callback(chain.close)
-    await chain.start()
+    if prepared:
+        await chain.start()
     index = None
     if qdrant_url is not None:
         index = vector_index(qdrant_url, settings, own_key=qdrant_key)

@@ -112,3 +112,20 @@ def test_many_posts_are_not_counted_for_every_question() -> None:
         assert await found() == [2, 3]  # one in so many: within what one space may lack to be asked alone
 
     asking(index, scenario)
+
+
+def test_the_first_question_loads_the_model_of_a_chain_that_nobody_started() -> None:
+    """As in a function, which may never be asked."""
+    index = Index(old=[], new=[1, 2])
+
+    async def main() -> None:
+        clock = Ticks()
+        chain = EmbeddingChain(CHAIN, Loader(), clock)
+        spaces = ChainSpaces(chain, index, clock)
+        assert chain.active is None
+        found = await spaces.nearest("a question", index.ask)
+        assert [hit.pk for hit in found.hits] == [1, 2]
+        assert chain.active is not None
+        await chain.close()
+
+    asyncio.run(main())
