@@ -15,9 +15,10 @@ from functions.api.answers import STEADY_MAX_AGE_S, json_answer
 from functions.api.edge import Edge
 from functions.api.host_rules import HostRules
 from functions.api.limits import Places, RateLimiter, TrustedProxies
-from functions.api.parameters import accepts, known_parameters
+from functions.api.parameters import accepts
 from functions.api.problems import PROBLEMS_PATH, install
 from functions.api.routes import alerts, events, export, gaps, health, insights, live, momentum, posts, search, stats
+from functions.api.routing import JSON, router_of
 from functions.api.services import Api, ApiServices, Condition
 from functions.api.site import Site, site_policy
 from functions.api.surface import Surface
@@ -75,16 +76,12 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
-        dependencies=[Depends(known_parameters)],
     )
     app.state.api = Api(services, Condition(services.reads, services.clock), version)
     app.state.site_config = {"apiUrl": public_api_url, "wsUrl": public_ws_url, "version": version}
-    for router in ROUTERS:
-        app.include_router(router)
     reference = _reference(app, version=version, public_url=public_api_url)
-    app.include_router(reference)
-    # Without the check of query parameters, which is made for requests and not for sockets.
-    app.router.routes.extend(live.router.routes)
+    for router in (*ROUTERS, reference, live.router):
+        app.router.routes.extend(router.routes)
 
     surface = Surface([*ROUTERS, reference])
     policy = site_policy(api_url=public_api_url, ws_url=public_ws_url)
@@ -113,9 +110,9 @@ def _reference(app: FastAPI, *, version: str, public_url: str) -> APIRouter:
     def document() -> dict[str, Any]:
         return openapi.build(app, version=version, public_url=public_url)
 
-    router = APIRouter(include_in_schema=False)
+    router = router_of(in_schema=False)
 
-    @router.get("/openapi.json", dependencies=[Depends(accepts("application/json"))])
+    @router.get("/openapi.json", dependencies=[Depends(accepts(JSON))])
     async def openapi_document(request: Request) -> Response:
         return json_answer(request, document(), max_age_s=STEADY_MAX_AGE_S)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from functions.api.parameters import ENTITY, Kind, Stage
+from functions.api.parameters import Kind, Stage
 
 Time = Annotated[str, Field(json_schema_extra={"format": "date-time"}, examples=["2026-07-04T14:38:06Z"])]
 
@@ -290,22 +290,6 @@ class RuleAnswer(Answer):
 
 class RuleList(Listed):
     data: list[Rule]
-
-
-class RuleDraft(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    entity: Annotated[
-        str | None,
-        Field(
-            pattern=ENTITY,
-            description="Only this entity, such as `$BTC`.",
-            examples=["$BTC"],
-        ),
-    ] = None
-    kind: Annotated[Kind | None, Field(description="Only entities of this kind.")] = None
-    stage: Annotated[Stage, Field(description="The stage that fires the alert when it is reached.")] = "rising"
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.0
 
 
 class GapList(Listed):

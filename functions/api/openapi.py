@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
-from functions.api.models import Problem
 from functions.api.problems import PROBLEM_JSON
+from functions.api.routing import AnswerRoute
 
 DESCRIPTION: Final = """\
 Live social streams: what is gathering momentum, searchable by meaning.
@@ -41,6 +40,14 @@ RATE_HEADERS: Final[Mapping[str, Any]] = {
 
 def build(app: FastAPI, *, version: str, public_url: str) -> dict[str, Any]:
     """The document for the routes of `app`."""
+    # A process that answers requests for data never needs these.
+    from fastapi.openapi.utils import get_openapi
+
+    from functions.api.models import Problem
+
+    for route in app.routes:
+        if isinstance(route, AnswerRoute):
+            route.describe()
     document = get_openapi(
         title="Groundswell",
         version=version,

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Security
-from fastapi.routing import APIRoute
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import json_answer, list_answer, page_answer
+from functions.api.drafts import RuleDraft
 from functions.api.parameters import (
     EntityFilter,
     Limit,
@@ -19,11 +18,11 @@ from functions.api.parameters import (
     Stage,
     Until,
     Whole,
-    accepts,
     entity_key,
     parse_cursor,
     parse_instant,
 )
+from functions.api.routing import JSON, AnswerRoute, router_of
 from functions.api.services import Given
 from groundswell.core.frames import alert_json
 from groundswell.core.instants import rfc3339
@@ -35,7 +34,7 @@ MAX_BODY_BYTES = 16 * 1024
 MAX_ID = 2**63 - 1
 
 
-class JsonBodyRoute(APIRoute):
+class JsonBodyRoute(AnswerRoute):
     """A route whose body is JSON of bounded size: 415 and 413 come before anything is parsed."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -64,7 +63,7 @@ async def _require_json(request: Request) -> None:
     request._body = b"".join(chunks)  # pyright: ignore[reportPrivateUsage]
 
 
-router = APIRouter(tags=["alerts"], route_class=JsonBodyRoute, dependencies=[Depends(accepts("application/json"))])
+router = router_of("alerts", JSON, route_class=JsonBodyRoute)
 _bearer = HTTPBearer(auto_error=False, description="A key from `groundswell keys create NAME`.")
 
 
@@ -76,7 +75,7 @@ async def need_key(api: Given, credentials: Annotated[HTTPAuthorizationCredentia
         raise Unauthorized("Nobody holds this key: it was mistyped or has been revoked.")
 
 
-@router.get("/v1/alerts", response_model=models.AlertList)
+@router.get("/v1/alerts", response_model="AlertList")
 async def list_alerts(
     *,
     request: Request,
@@ -109,7 +108,7 @@ async def list_alerts(
     )
 
 
-@router.get("/v1/alerts/rules", response_model=models.RuleList)
+@router.get("/v1/alerts/rules", response_model="RuleList")
 async def list_rules(request: Request, api: Given) -> Response:
     """All rules, oldest first."""
     rules = await api.services.reads.alert_rules()
@@ -119,8 +118,8 @@ async def list_rules(request: Request, api: Given) -> Response:
     )
 
 
-@router.post("/v1/alerts/rules", response_model=models.RuleAnswer, status_code=201, dependencies=[Depends(need_key)])
-async def add_rule(request: Request, api: Given, draft: models.RuleDraft) -> Response:
+@router.post("/v1/alerts/rules", response_model="RuleAnswer", status_code=201, dependencies=[Depends(need_key)])
+async def add_rule(request: Request, api: Given, draft: RuleDraft) -> Response:
     """Fire an alert whenever an entity reaches a stage."""
     entity = None if draft.entity is None else entity_key(draft.entity)
     rule = await api.services.rules.add_rule(entity, draft.kind, draft.stage, draft.min_score)

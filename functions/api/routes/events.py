@@ -6,20 +6,20 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import fitting, list_answer
-from functions.api.parameters import Limit, accepts
+from functions.api.parameters import Limit
+from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.frames import event_frames, split_event
 from groundswell.ports.storing import Event
 
-router = APIRouter(tags=["live"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("live", JSON)
 
 
-@router.get("/v1/events", response_model=models.EventList)
+@router.get("/v1/events", response_model="EventList")
 async def list_events(
     request: Request,
     api: Given,

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from typing import Annotated, Literal
 
 import msgspec
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from functions.api.answers import MAX_ANSWER_BYTES
 from functions.api.edge import HEAD_SCOPE_KEY
 from functions.api.parameters import PostFilters, Whole, YesNo, choose_media_type, parse_cursor
+from functions.api.routing import router_of
 from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
@@ -21,7 +22,7 @@ from groundswell.core.posts import Micros, Post
 from groundswell.ports.time_budget import renew_budget
 from groundswell.ports.vectors import SearchFilters
 
-router = APIRouter(tags=["posts"])
+router = router_of("posts")
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_POSTS = 100_000

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import page_answer
-from functions.api.parameters import Limit, Since, SourceFilter, Until, accepts, parse_cursor, parse_instant
+from functions.api.parameters import Limit, Since, SourceFilter, Until, parse_cursor, parse_instant
+from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
 from groundswell.ports.reading import GapRow
 
-router = APIRouter(tags=["platform"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("platform", JSON)
 
 
-@router.get("/v1/gaps", response_model=models.GapList)
+@router.get("/v1/gaps", response_model="GapList")
 async def list_gaps(
     *,
     request: Request,

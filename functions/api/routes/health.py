@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import json_answer
-from functions.api.parameters import accepts
+from functions.api.routing import JSON, router_of
 from functions.api.services import ApiServices, Given
 from groundswell.errors import SchemaMismatch, StoreUnavailable
 from groundswell.health import PROBE_LIMIT_S, Health, Part, Probe, probe
@@ -19,16 +18,16 @@ STORE_LIMIT_S = PROBE_LIMIT_S / 2
 would wait for the store to hear of it.
 """
 
-router = APIRouter(tags=["platform"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("platform", JSON)
 
 
-@router.get("/healthz", response_model=models.Alive)
+@router.get("/healthz", response_model="Alive")
 async def alive(api: Given) -> Response:
     """The process answers. Says nothing about what it depends on."""
     return _uncached({"status": "alive", "version": api.version})
 
 
-@router.get("/readyz", response_model=models.Ready)
+@router.get("/readyz", response_model="Ready")
 async def ready(api: Given) -> Response:
     """Everything that requests need is reachable, and the database has a schema that this version works with."""
     with one_request(STORE_LIMIT_S):
@@ -71,7 +70,7 @@ def _uncached(body: dict[str, object]) -> Response:
     return Response(msgspec.json.encode(body), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
-@router.get("/config.json", response_model=models.SiteConfig)
+@router.get("/config.json", response_model="SiteConfig")
 async def site_config(request: Request) -> Response:
     """What the site needs to know at run time. Empty addresses mean the page's own."""
     return json_answer(request, request.app.state.site_config)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import page_answer
-from functions.api.parameters import EntityFilter, Limit, accepts, entity_key, parse_cursor
+from functions.api.parameters import EntityFilter, Limit, entity_key, parse_cursor
+from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
 from groundswell.ports.reading import Insight
 
-router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("momentum", JSON)
 
 
-@router.get("/v1/insights", response_model=models.InsightList)
+@router.get("/v1/insights", response_model="InsightList")
 async def list_insights(
     *,
     request: Request,

@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import Path, Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import json_answer, page_answer
 from functions.api.parameters import (
     PRINTABLE,
@@ -20,11 +19,11 @@ from functions.api.parameters import (
     Stage,
     Until,
     Whole,
-    accepts,
     parse_cursor,
     parse_instant,
 )
 from functions.api.routes.gaps import gap_json
+from functions.api.routing import JSON, router_of
 from functions.api.services import Api, Given
 from groundswell.core.co_mentions import CoMention, groups, links
 from groundswell.core.entities import parse_entity_key
@@ -37,7 +36,7 @@ from groundswell.errors import InvalidRequest, NotFound
 from groundswell.ports.reading import MomentumFilters, Related, SeriesBucket, StageChange, SurgeLabel
 from groundswell.ports.storing import MomentumRow
 
-router = APIRouter(tags=["momentum"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("momentum", JSON)
 
 MAX_NODES = 50
 AsOf = Annotated[
@@ -49,7 +48,7 @@ AsOf = Annotated[
 ]
 
 
-@router.get("/v1/momentum", response_model=models.MomentumList)
+@router.get("/v1/momentum", response_model="MomentumList")
 async def list_momentum(
     *,
     request: Request,
@@ -83,7 +82,7 @@ async def list_momentum(
     )
 
 
-@router.get("/v1/momentum/graph", response_model=models.GraphAnswer)
+@router.get("/v1/momentum/graph", response_model="GraphAnswer")
 async def read_graph(
     *,
     request: Request,
@@ -130,7 +129,7 @@ async def read_graph(
     return json_answer(request, body, as_of=now)
 
 
-@router.get("/v1/momentum/{kind}/{name:path}", response_model=models.SeriesAnswer)
+@router.get("/v1/momentum/{kind}/{name:path}", response_model="SeriesAnswer")
 async def read_momentum(
     *,
     request: Request,

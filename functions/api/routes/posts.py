@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import STEADY_MAX_AGE_S, json_answer, page_answer
-from functions.api.parameters import Limit, PostFilters, PostId, accepts, parse_cursor
+from functions.api.parameters import Limit, PostFilters, PostId, parse_cursor
+from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
 from groundswell.errors import NotFound
 from groundswell.ports.archive import ArchivedPost
 
-router = APIRouter(tags=["posts"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("posts", JSON)
 
 
-@router.get("/v1/posts", response_model=models.PostList)
+@router.get("/v1/posts", response_model="PostList")
 async def list_posts(
     *,
     request: Request,
@@ -43,7 +43,7 @@ async def list_posts(
     )
 
 
-@router.get("/v1/posts/{id:path}", response_model=models.PostAnswer)
+@router.get("/v1/posts/{id:path}", response_model="PostAnswer")
 async def read_post(
     request: Request,
     api: Given,

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import fitting, list_answer
-from functions.api.parameters import Limit, PostFilters, PostId, YesNo, accepts, parse_cursor
+from functions.api.parameters import Limit, PostFilters, PostId, YesNo, parse_cursor
+from functions.api.routing import JSON, router_of
 from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
 from groundswell.core.paging import SEARCH_CURSOR, decode_search_cursor, encode_search_cursor
@@ -20,7 +20,7 @@ from groundswell.ports.search import SearchAnswer, SearchHit, SearchPlace
 from groundswell.ports.storing import StoredPost
 from groundswell.ports.vectors import SearchFilters
 
-router = APIRouter(tags=["search"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("search", JSON)
 
 MAX_QUERY_CHARACTERS = 10_000
 EVERY_POST = SearchFilters()
@@ -34,7 +34,7 @@ Explain = Annotated[
 ]
 
 
-@router.get("/v1/search", response_model=models.SearchList)
+@router.get("/v1/search", response_model="SearchList")
 async def search(
     *,
     request: Request,
@@ -66,7 +66,7 @@ async def search(
     return await _answer(request, api, found, explain=explain)
 
 
-@router.get("/v1/posts/{id:path}/similar", response_model=models.SearchList)
+@router.get("/v1/posts/{id:path}/similar", response_model="SearchList")
 async def similar(
     *,
     request: Request,

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
-from functions.api import models
 from functions.api.answers import json_answer
-from functions.api.parameters import Whole, accepts
+from functions.api.parameters import Whole
 from functions.api.routes.gaps import gap_json
+from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
 from groundswell.ports.reading import ComponentStatus, SourceStatus
 
-router = APIRouter(tags=["platform"], dependencies=[Depends(accepts("application/json"))])
+router = router_of("platform", JSON)
 
 
-@router.get("/v1/stats", response_model=models.StatsAnswer)
+@router.get("/v1/stats", response_model="StatsAnswer")
 async def read_stats(
     request: Request,
     api: Given,
@@ -59,7 +59,7 @@ async def read_stats(
     return json_answer(request, body, as_of=now)
 
 
-@router.get("/v1/status", response_model=models.StatusAnswer)
+@router.get("/v1/status", response_model="StatusAnswer")
 async def read_status(request: Request, api: Given) -> Response:
     """How every source and every part is doing, by the database's clock, and what is degraded."""
     status, now = await api.condition.status(), await api.condition.now()
