@@ -27,7 +27,12 @@ asyncio.run(use())
 
 def loaded_by(program: str, **environment: str) -> set[str]:
     """The top-level packages in memory after `program`, in a fresh interpreter."""
-    ask = "\nimport sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    return {name.partition(".")[0] for name in modules_loaded_by(program, **environment)}
+
+
+def modules_loaded_by(program: str, **environment: str) -> set[str]:
+    """Every module in memory after `program`, in a fresh interpreter."""
+    ask = "\nimport sys; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program + ask],
         env={**os.environ, **environment},
@@ -61,6 +66,29 @@ def test_an_api_is_imported_without_what_its_first_answers_do_not_need(module: s
 @pytest.mark.parametrize("package", ["psycopg", "httpx", "numpy", "fastapi", "duckdb", "boto3"])
 def test_the_command_line_alone_loads_no_heavy_client(package: str) -> None:
     assert package not in loaded_by("import groundswell.cli")
+
+
+READS_A_SECRET = """
+from groundswell.configuration.references import resolve
+try:
+    resolve("arn:aws:ssm:us-east-1:123456789012:parameter/some")
+except ValueError as error:
+    assert "refused" in str(error), error
+"""
+
+
+def test_a_function_reads_a_secret_without_the_clients_of_aws() -> None:
+    """It has its credentials in its environment, and reads secrets before its first answer."""
+    loaded = loaded_by(
+        READS_A_SECRET, AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="key"
+    )
+    assert not loaded & {"boto3", "botocore", "requests", "httpx", "aiohttp"}
+
+
+@pytest.mark.parametrize("handler", ["functions.api.handler", "functions.api.sockets"])
+def test_an_api_is_imported_without_what_describes_it(handler: str) -> None:
+    """The models of answers are for who asks for the OpenAPI document."""
+    assert "functions.api.models" not in modules_loaded_by(f"import {handler}")
 
 
 @pytest.mark.parametrize("handler", ["functions.api.handler", "functions.api.sockets"])

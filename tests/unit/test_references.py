@@ -95,6 +95,8 @@ def test_json_that_is_no_rds_secret_is_refused_without_being_quoted(text: str) -
 def test_without_the_package_that_asks_a_reference_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
         monkeypatch.setitem(sys.modules, name, None)
+    # Credentials that are not among the variables are found by that package.
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     arn = "arn:aws:ssm:eu-west-1:123456789012:parameter/gs/qdrant-key"
     with pytest.raises(ConfigError, match=r"QDRANT_API_KEY.*Install groundswell\[aws\]"):
         load(ApiSettings, {"GROUNDSWELL_DATABASE_URL": "postgresql://u@h/d", "GROUNDSWELL_QDRANT_API_KEY": arn})
