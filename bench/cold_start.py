@@ -3,7 +3,7 @@
 What runs is the content of the zip, for this machine's architecture, under the Python that functions are deployed for,
 with AWS's runtime client and the part of a core that the deployed memory buys. It reads its database's address from a
 parameter store and connects to a real Postgres, both over TLS. Nothing is written beside the code, as on Lambda.
-INIT has the whole core, or its share as well: AWS promises no more than the share.
+INIT has a whole core, or no more than the share: AWS's guides promise the core, its reference only the share.
 """
 
 from __future__ import annotations

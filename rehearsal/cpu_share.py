@@ -1,7 +1,8 @@
 """The part of a core that a function's memory buys, kept by a cgroup of Linux.
 
-Lambda gives one core for 1,769 MB, and in proportion below. During INIT it gives more than that.
+Lambda gives one core for 1,769 MB, and in proportion below. During INIT a function on demand has a whole core.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+https://serverlessland.com/content/service/lambda/guides/effectively-running-java-on-serverless/init-heavy-lifting
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class CpuShare:
 
     Args:
         cores: what they have after INIT.
-        in_init: what they have in INIT; None for all that the machine has.
+        in_init: what they have in INIT; None for a whole core, or what they have after it where that is more.
 
     Raises:
         NoCpuShare: the machine does not allow it.
@@ -43,7 +44,7 @@ class CpuShare:
 
     def __init__(self, name: str, cores: float, *, in_init: float | None = None) -> None:
         self._quota_us = _quota_us(cores)
-        self._init_quota_us = None if in_init is None else _quota_us(in_init)
+        self._init_quota_us = _quota_us(max(1.0, cores) if in_init is None else in_init)
         parent, self._second = _parent()
         self._folder = parent / f"groundswell-{os.getpid()}-{next(_numbers)}-{name}"
         try:
@@ -87,12 +88,12 @@ class CpuShare:
             else:
                 return
 
-    def _write(self, quota_us: int | None) -> None:
+    def _write(self, quota_us: int) -> None:
         if self._second:
-            (self._folder / "cpu.max").write_text(f"{'max' if quota_us is None else quota_us} {PERIOD_US}")
+            (self._folder / "cpu.max").write_text(f"{quota_us} {PERIOD_US}")
             return
         (self._folder / "cpu.cfs_period_us").write_text(str(PERIOD_US))
-        (self._folder / "cpu.cfs_quota_us").write_text(str(-1 if quota_us is None else quota_us))
+        (self._folder / "cpu.cfs_quota_us").write_text(str(quota_us))
 
 
 def _quota_us(cores: float) -> int:

@@ -116,7 +116,7 @@ def test_a_module_that_cannot_be_imported_fails_every_event(tmp_path: Path) -> N
     played(tmp_path, "import no_such_module\n", scenario)
 
 
-def test_a_function_has_the_part_of_a_core_that_its_memory_buys_and_more_during_init(tmp_path: Path) -> None:
+def test_a_function_has_the_part_of_a_core_that_its_memory_buys_and_a_whole_one_in_init(tmp_path: Path) -> None:
     share, reason = cpu_share("made", cores_of(177))
     if share is None:
         pytest.skip(reason)
@@ -146,7 +146,8 @@ def handler(event, _):
 
     played(tmp_path, code, scenario, cpu=share)
     during_init, after = throttled
-    assert during_init == 0
+    # A whole core: one thread hardly waits.
+    assert during_init < 0.3
     # A tenth of a core: 0.3 s of work wait about nine times as long. Half of that shows that the limit holds.
     assert after > 0.3 * 9 / 2
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
 
 USES_THE_INDEX = """
 import asyncio
@@ -83,6 +86,22 @@ def test_a_function_reads_a_secret_without_the_clients_of_aws() -> None:
         READS_A_SECRET, AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="key"
     )
     assert not loaded & {"boto3", "botocore", "requests", "httpx", "aiohttp"}
+
+
+HANDLERS = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in sorted([*ROOT.glob("functions/*/handler.py"), ROOT / "functions/api/sockets.py"])
+]
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_no_function_imports_a_client_of_aws_or_what_computes_before_an_event_needs_it(handler: str) -> None:
+    modules = modules_loaded_by(f"import {handler}")
+    assert not modules & {"botocore.auth", "botocore.client", "botocore.session"}
+    unused = {"alembic", "aws_xray_sdk", "boto3", "duckdb", "httpx", "numpy", "requests", "rich", "sqlalchemy", "typer"}
+    if not handler.startswith("functions.api."):
+        unused |= {"fastapi", "pydantic", "starlette"}
+    assert not {name.partition(".")[0] for name in modules} & unused
 
 
 @pytest.mark.parametrize("handler", ["functions.api.handler", "functions.api.sockets"])
