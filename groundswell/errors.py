@@ -233,6 +233,14 @@ class LeaseLost(GroundswellError):
     title = "Another relay reads the source"
     exit_code = EX_UNAVAILABLE
 
+    @classmethod
+    def of(cls, source: str) -> LeaseLost:
+        """Return the error for a relay of `source` that lost its session, and then found another in possession."""
+        return cls(
+            f"Another relay reads {source} now, since this one lost its connection to the database. "
+            "This one stops; started again, it waits until the other has stopped."
+        )
+
 
 def exit_code_for(error: BaseException) -> int:
     """The process exit code for an error that ends the program."""

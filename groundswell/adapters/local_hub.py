@@ -19,10 +19,10 @@ from groundswell.core.fanout import Outgoing, Prepared, frames_for
 from groundswell.core.frames import Frame, encode_frame
 from groundswell.core.posts import Micros, Post
 from groundswell.core.subscriptions import CLIENT_FRAME_LIMIT_BYTES, ClientSession
-from groundswell.errors import GroundswellError
+from groundswell.errors import GroundswellError, LeaseLost
 from groundswell.metrics import Metrics
 from groundswell.ports.live import ClientGone, ClientSocket
-from groundswell.ports.reading import ReadStore
+from groundswell.ports.reading import EventPage
 from groundswell.ports.storing import Event
 from groundswell.ports.time import Clock
 
@@ -326,8 +326,12 @@ class Follower(Protocol):
     async def publish(self, events: Sequence[Event]) -> None: ...
 
 
+class StoredEvents(Protocol):
+    async def events(self, after: int | None, limit: int) -> EventPage: ...
+
+
 async def follow_events(
-    reads: ReadStore,
+    reads: StoredEvents,
     hub: Follower,
     stop: asyncio.Event,
     *,
@@ -338,6 +342,9 @@ async def follow_events(
     """Hand the hub what any process stores, until `stop`: for an API, or a broadcaster, apart from those that write.
 
     An outage of the store delays events and loses none.
+
+    Raises:
+        LeaseLost: `reads` says that another process sends them now.
 
     Args:
         after: the event after which to begin; None for the newest at the time.
@@ -354,6 +361,8 @@ async def follow_events(
         more = False
         try:
             page = await reads.events(seq, FOLLOW_PAGE)
+        except LeaseLost:
+            raise
         except GroundswellError as error:
             log.warning("broadcast waits for the database: %s", error)
         else:

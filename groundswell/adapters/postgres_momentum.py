@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
-from groundswell.adapters.postgres_store import append
+from groundswell.adapters.postgres_store import Fence, append
 from groundswell.core.count_window import Floats, StoredCounts, StoredHours, exposures_by_bucket, greatest, summed
 from groundswell.core.deltas import minute_of
 from groundswell.core.frames import alert_json, momentum_json, stage_json
@@ -46,10 +46,15 @@ HABITS_KEPT_HOURS = 90 * 24
 
 
 class PostgresMomentum:
-    """`ports.MomentumStore` over a connection pool."""
+    """`ports.MomentumStore` over a connection pool.
 
-    def __init__(self, pool: Pool) -> None:
+    Args:
+        fence: lets nothing be published by a relay whose lease went to another.
+    """
+
+    def __init__(self, pool: Pool, fence: Fence | None = None) -> None:
         self._pool = pool
+        self._fence = fence
 
     async def watermark(self) -> Micros | None:
         async with connection(self._pool) as conn:
@@ -233,7 +238,7 @@ class PostgresMomentum:
             drafts += [EventDraft("momentum.stage", _json(stage_json(change)), live) for change in fresh]
             alerts = await _fire(conn, [change for change in fresh if change.stage != "dormant"])
             drafts += [EventDraft("alert.fired", _json(alert), live) for alert in alerts]
-            return await append(cur, drafts) if drafts else []
+            return await append(cur, drafts, fence=self._fence) if drafts else []
 
 
 async def _fetchone(conn: Connection, name: str, values: Mapping[str, object]) -> tuple[Any, ...] | None:

@@ -59,6 +59,9 @@ class Pool(AsyncConnectionPool[Connection]):
 ANSWER_MARGIN_S = 1.0
 """What the far end gets beyond its statement timeout to say that it has cancelled a statement."""
 
+FROZEN_S = 5.0
+"""What a process that was held up gets beyond the limit of a transaction, before the server ends its session."""
+
 SOON_S = 0.05
 """Where the server's own limit comes this much after a request's, it is left to the server."""
 
@@ -78,6 +81,7 @@ _UNAVAILABLE = (
     psycopg.OperationalError,
     psycopg.InterfaceError,
     psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
     psycopg.errors.DataCorrupted,
     psycopg.errors.IndexCorrupted,
 )
@@ -106,7 +110,9 @@ async def open_pool(
     most half of what it has left.
 
     A server that has frozen keeps no timeout, and its kernel goes on to acknowledge what it is sent. So a transaction
-    that has not ended after `answer_limit_s` (by default a second more than a statement may take) is hung up on.
+    that has not ended after `answer_limit_s` (by default a second more than a statement may take) is hung up on. A
+    process of ours that has frozen, or whose machine has vanished, in a transaction cannot hang up: the server ends its
+    session, with its locks, `FROZEN_S` later.
 
     `renew` answers the URL as it is now, in a thread: it is asked when a connection fails (see `DatabaseAddress`).
 
@@ -119,7 +125,11 @@ async def open_pool(
         raise StoreUnavailable(
             f"The database URL cannot be read: {error}. Write it as postgresql://user:password@host:5432/name."
         ) from error
-    options = f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)} {SESSION_OPTIONS}"
+    answer_limit_s = answer_limit_s or statement_timeout_s + ANSWER_MARGIN_S
+    options = (
+        f"-c statement_timeout={math.ceil(statement_timeout_s * 1000)} {SESSION_OPTIONS}"
+        f" -c idle_in_transaction_session_timeout={math.ceil((answer_limit_s + FROZEN_S) * 1000)}"
+    )
 
     async def check(borrowed: Connection) -> None:
         since = asyncio.get_running_loop().time() - pool.returned_at.get(borrowed, float("-inf"))
@@ -156,7 +166,7 @@ async def open_pool(
     pool.address = address
     pool.returned_at = WeakKeyDictionary()
     pool.statement_timeout_s = statement_timeout_s
-    pool.answer_limit_s = answer_limit_s or statement_timeout_s + ANSWER_MARGIN_S
+    pool.answer_limit_s = answer_limit_s
     pool.request_limit_s = max(statement_timeout_s, wait_s)
     await pool.open(wait=False)
     return pool

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import msgspec
@@ -28,13 +28,20 @@ LIST_SEPARATOR = "\x1f"
 _NO_DATA = msgspec.Raw(b"{}")
 
 Cursor: TypeAlias = AsyncCursor[tuple[Any, ...]]
+Fence: TypeAlias = Callable[[Cursor], Awaitable[None]]
+"""Fails a transaction whose process may no longer write; see `PostgresLease.require`."""
 
 
 class PostgresStore:
-    """`ports.PostStore` over a connection pool. Every method raises `StoreUnavailable` when Postgres is away."""
+    """`ports.PostStore` over a connection pool. Every method raises `StoreUnavailable` when Postgres is away.
 
-    def __init__(self, pool: Pool) -> None:
+    Args:
+        fence: lets nothing be stored by a relay whose lease went to another.
+    """
+
+    def __init__(self, pool: Pool, fence: Fence | None = None) -> None:
         self._pool = pool
+        self._fence = fence
 
     async def now(self) -> Micros:
         async with connection(self._pool) as conn:
@@ -50,6 +57,8 @@ class PostgresStore:
             await cur.execute(SQL["lock_source"], {"source": batch.source})
             locked = await cur.fetchone()
             assert locked is not None, "lock_source always returns its row"
+            if self._fence is not None:
+                await self._fence(cur)
             covered_until: Micros | None = locked[1]
 
             created = await _insert(cur, batch)
@@ -92,7 +101,7 @@ class PostgresStore:
                 "started_at": rfc3339(row[1]),
             }
             gap |= {"ended_at": None, "backfilled": False}
-            return (await append(cur, [EventDraft("gap", _json(gap))]))[0]
+            return (await append(cur, [EventDraft("gap", _json(gap))], fence=self._fence))[0]
 
     async def close_gap(self, source: str, resumed_at: Micros, *, backfilled: bool) -> Event | None:
         values = {"source": source, "ended_at": resumed_at, "backfilled": backfilled}
@@ -108,13 +117,13 @@ class PostgresStore:
                 "ended_at": rfc3339(ended_at),
                 "backfilled": backfilled,
             }
-            return (await append(cur, [EventDraft("gap", _json(gap))]))[0]
+            return (await append(cur, [EventDraft("gap", _json(gap))], fence=self._fence))[0]
 
     async def append_events(self, drafts: Sequence[EventDraft]) -> Sequence[Event]:
         if not drafts:
             return []
         async with connection(self._pool) as conn, conn.cursor() as cur:
-            return await append(cur, drafts)
+            return await append(cur, drafts, fence=self._fence)
 
     async def report(self, component: str, state: str, detail: Mapping[str, object]) -> None:
         values = {"component": component, "state": state, "detail": msgspec.json.encode(detail).decode()}
@@ -274,12 +283,16 @@ async def append(
     drafts: Sequence[EventDraft],
     pks: Sequence[str] | None = None,
     posts: Sequence[tuple[Post, ...]] | None = None,
+    *,
+    fence: Fence | None = None,
 ) -> list[Event]:
     """Store frames for broadcast and catch-up. Call it last in a transaction: it takes the lock on `seq`.
 
     `pks` holds, for each frame, the posts it carries as comma-separated keys; `posts` the same as values.
     """
     await cur.execute(SQL["lock_events"])
+    if fence is not None:
+        await fence(cur)
     await cur.execute(
         SQL["append_events"],
         {

@@ -86,12 +86,7 @@ class LeaseKeeper:
         while not stop.is_set():
             await pause(self._clock, CONFIRM_EVERY_S, stop)
             try:
-                if not await self._lease.take():
-                    self._note("released")
-                    raise LeaseLost(
-                        f"Another relay reads {self._source} now, since this one lost its connection to the database. "
-                        "This one stops; started again, it waits until the other has stopped."
-                    )
+                await self.confirm()
                 if self.state != "held":
                     log.info("holding the lease on %s", self._source)
                 self._note("held")
@@ -99,6 +94,17 @@ class LeaseKeeper:
                 if self.state == "held":
                     log.warning("%s", error)
                 self._note("unconfirmed")
+
+    async def confirm(self) -> None:
+        """Return where this process holds the lease now, so that no other has begun so far.
+
+        Raises:
+            LeaseLost: another relay has it.
+            StoreUnavailable: the database does not answer.
+        """
+        if not await self._lease.take():
+            self._note("released")
+            raise LeaseLost.of(self._source)
 
     async def release(self) -> None:
         """Let the next relay begin. Call it when everything that was read is stored or spooled."""

@@ -96,10 +96,10 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             metrics=metrics,
         )
         spool = open_spool(stack, settings, source=source.name, recording=recording)
-        lease = None
+        lease = fence = None
         if settings.database_url is not None:
             # Another relay may use somebody's own database. The embedded one is ours alone.
-            lease = source_lease(stack, settings, url, source=source, spool=spool, metrics=metrics)
+            lease, fence = source_lease(stack, settings, url, source=source, spool=spool, metrics=metrics)
         parts = relay_parts(
             settings,
             source=source,
@@ -113,7 +113,8 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
             broadcaster=hub,
             metrics=metrics,
             more_reports=reports,
-            lease=None if lease is None else lambda: lease.state,
+            lease=lease,
+            fence=fence,
         )
         hub.start_at((await reads.events(None, 1)).newest)
         hub.degraded = lambda: parts.condition.degraded

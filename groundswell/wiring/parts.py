@@ -22,7 +22,7 @@ from groundswell.adapters.postgres_outbox import PostgresOutbox
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_spaces import PostgresSpaces
-from groundswell.adapters.postgres_store import PostgresStore
+from groundswell.adapters.postgres_store import Fence, PostgresStore
 from groundswell.adapters.postgres_sweeps import PostgresVectorLedger
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
@@ -171,8 +171,8 @@ async def search_models(
 class _MigratedStore(PostgresStore):
     """Whoever asks where to go on learns first whether the schema is the one that this version writes to."""
 
-    def __init__(self, pool: Pool) -> None:
-        super().__init__(pool)
+    def __init__(self, pool: Pool, fence: Fence | None) -> None:
+        super().__init__(pool, fence)
         self._checked_pool = pool
 
     async def resume_point(self, source: str) -> ResumePoint:
@@ -206,10 +206,14 @@ def source_lease(
     source: Source,
     spool: DiskSpool | None,
     metrics: Metrics,
-) -> LeaseKeeper:
-    """The right to read the source, released as the last but the pools: when everything that writes has ended."""
+) -> tuple[LeaseKeeper, Fence]:
+    """The right to read the source, released as the last but the pools: when everything that writes has ended.
+
+    With it comes what keeps a process that has lost it from writing.
+    """
+    held = PostgresLease(url, source.name, renew=renewal(settings.database_url))
     lease = LeaseKeeper(
-        PostgresLease(url, source.name, renew=renewal(settings.database_url)),
+        held,
         SystemClock(),
         source=source.name,
         held_last=spool is not None and (spool.last is not None or spool.remembered() is not None),
@@ -217,7 +221,7 @@ def source_lease(
         metrics=metrics,
     )
     stack.push_async_callback(lease.release)
-    return lease
+    return lease, held.require
 
 
 def embedding_chain(
@@ -250,7 +254,8 @@ def relay_parts(
     broadcaster: Broadcaster,
     metrics: Metrics,
     more_reports: Mapping[str, Report] = MappingProxyType({}),
-    lease: Callable[[], str] | None = None,
+    lease: LeaseKeeper | None = None,
+    fence: Fence | None = None,
 ) -> RelayParts:
     """Everything that writes, over one pool."""
     # What computes is imported here: an API starts without it.
@@ -260,7 +265,7 @@ def relay_parts(
     from groundswell.services.surges import SurgeTeller
 
     clock = SystemClock(skew=settings.clock_skew)
-    store = _MigratedStore(pool)
+    store = _MigratedStore(pool, fence)
     indexer = reembedder = census = None
     if models.index is not None:
         embedder = models.chain.current if models.chain.entries else None
@@ -299,7 +304,7 @@ def relay_parts(
         recording=recording,
     )
     ticker = MomentumTicker(
-        PostgresMomentum(pool),
+        PostgresMomentum(pool, fence),
         broadcaster,
         clock,
         interval_s=settings.momentum_interval_s,
@@ -307,7 +312,7 @@ def relay_parts(
         is_live=lambda: relay.live,
     )
     reports: Mapping[str, Report] = {
-        "relay": relay.status if lease is None else lambda: _with_lease(relay.status(), lease()),
+        "relay": relay.status if lease is None else lambda: _with_lease(relay.status(), lease.state),
         "momentum": ticker.status,
         "embeddings": lambda: _embeddings_report(models.chain, reembedder),
         "vectors": lambda: _vectors_report(models, indexer, census, metrics),

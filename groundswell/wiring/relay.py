@@ -19,6 +19,8 @@ from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
+from groundswell.ports.reading import EventPage
+from groundswell.services.lease import LeaseKeeper
 from groundswell.services.reporting import Report
 from groundswell.settings_model import RelaySettings
 from groundswell.wiring.maintenance import open_maintenance
@@ -60,8 +62,8 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
         if spool is None:
             await wait_for_schema(pool, settings.database_schema_wait_s, log.info)
         metrics = Metrics()
-        lease = source_lease(stack, settings, url, source=source, spool=spool, metrics=metrics)
-        held, own = asyncio.Event(), _OwnEvents(PostgresReads(pool))
+        lease, fence = source_lease(stack, settings, url, source=source, spool=spool, metrics=metrics)
+        held, own = asyncio.Event(), _OwnEvents(PostgresReads(pool), lease)
         on_the_store: list[Service] = []
         beside_it: list[Service] = []
         reports: dict[str, Report] = {}
@@ -86,7 +88,8 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             broadcaster=_StoredEvents(),
             metrics=metrics,
             more_reports=reports,
-            lease=lambda: lease.state,
+            lease=lease,
+            fence=fence,
         )
         relay, *others = writers(parts, ends_all=True)
         migrated = asyncio.Event()
@@ -119,8 +122,9 @@ class _OwnEvents:
     Those before are the earlier relay's, which releases the lease when it has sent them all.
     """
 
-    def __init__(self, reads: PostgresReads) -> None:
+    def __init__(self, reads: PostgresReads, lease: LeaseKeeper) -> None:
         self._reads = reads
+        self._lease = lease
         self._newest: int | None = None
         self._followed = asyncio.Event()
         self.drained = asyncio.Event()
@@ -130,10 +134,24 @@ class _OwnEvents:
         with suppress(StoreUnavailable):  # then nothing is stored either, and the broadcaster finds out by itself
             self._newest = (await self._reads.events(None, 1)).newest
 
+    async def events(self, after: int | None, limit: int) -> EventPage:
+        """Return a page of events, where they are this process's to send.
+
+        Whoever holds the lease after it has read them read nothing that the next holder sends as well. A process that
+        was frozen meanwhile finds out here.
+
+        Raises:
+            LeaseLost: another relay broadcasts now.
+        """
+        page = await self._reads.events(after, limit)
+        if page.events:
+            await self._lease.confirm()
+        return page
+
     def services(self, remote: ApiGatewayBroadcaster) -> list[Service]:
         async def follow(_: asyncio.Event) -> None:
             try:
-                await follow_events(self._reads, remote, self.drained, after=self._newest, to_the_end=True)
+                await follow_events(self, remote, self.drained, after=self._newest, to_the_end=True)
             finally:
                 self._followed.set()
 

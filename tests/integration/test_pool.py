@@ -152,6 +152,28 @@ def test_a_server_that_falls_silent_before_the_commit_is_given_up(database_url: 
     behind_a_proxy(database_url, scenario)
 
 
+def test_a_process_that_froze_in_a_transaction_keeps_its_locks_no_longer_than_a_transaction_may_take(
+    database_url: str,
+) -> None:
+    async def scenario() -> None:
+        pool = await open_pool(
+            database_url, size=1, wait_s=5, statement_timeout_s=5, application_name="test", answer_limit_s=0.5
+        )
+        try:
+            with pytest.raises(StoreUnavailable):
+                async with connection(pool) as conn:
+                    await conn.execute("SELECT pg_advisory_xact_lock(5)")
+                    # Blocks the event loop, as a frozen process would, until the server has let the lock go.
+                    with psycopg.connect(database_url, autocommit=True) as another:
+                        another.execute("SET lock_timeout = '20s'")
+                        another.execute("SELECT pg_advisory_lock(5)")
+            assert await one(pool) == 1
+        finally:
+            await pool.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_server_that_is_silent_from_the_start_is_given_up(database_url: str) -> None:
     async def scenario(pool: Pool, proxy: Proxy) -> None:
         assert await one(pool) == 1

@@ -62,6 +62,8 @@ class Faults:
         self._key = mix(seed)
         self._drawn = 0
         self._links: set[Link] = set()
+        self.most_readers = 0
+        """The most connections at once since this was last set."""
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._refusal: tuple[int, int | None] | None = None
@@ -152,6 +154,7 @@ class Faults:
     # ------------------------------------------------------------------ what the server asks
     def attach(self, link: Link) -> None:
         self._links.add(link)
+        self.most_readers = max(self.most_readers, len(self._links))
         if self._flaps > 0:
             self._flaps -= 1
             link.frames_until_flap = self._flap_frames
@@ -160,6 +163,11 @@ class Faults:
 
     def detach(self, link: Link) -> None:
         self._links.discard(link)
+
+    @property
+    def readers(self) -> int:
+        """Connections now."""
+        return len(self._links)
 
     async def flowing(self) -> None:
         """Return at once, or when the stall ends."""

@@ -105,6 +105,11 @@ class Feed:
         return self.hosts[0]
 
     @property
+    def readers(self) -> int:
+        """How many connections read the stream now."""
+        return sum(host.faults.readers for host in self.hosts)
+
+    @property
     def urls(self) -> str:
         return ",".join(host.url for host in self.hosts)
 
