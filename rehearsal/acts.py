@@ -249,7 +249,7 @@ async def fire(stage: Stage, name: str) -> Any:
     (schedule,) = (each for each in deployed.schedules() if each.target == arn)
     expect(_RATE.fullmatch(schedule.expression) or schedule.expression.startswith("cron("), schedule.expression)
     expect(await asyncio.to_thread(stage.account.may_invoke, schedule), f"{schedule.role} may not call {arn}")
-    return await stage.functions[arn].invoke({})
+    return await stage.functions[arn].invoke(json.loads(schedule.input))
 
 
 async def mover(stage: Stage) -> str:

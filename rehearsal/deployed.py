@@ -58,6 +58,8 @@ class DeployedSchedule:
     expression: str
     target: str
     role: str
+    input: str
+    """What the target is called with: JSON."""
 
 
 class LocalAccount:
@@ -168,6 +170,7 @@ def schedules() -> list[DeployedSchedule]:
             record.properties["ScheduleExpression"],
             record.properties["Target"]["Arn"],
             record.properties["Target"]["RoleArn"],
+            record.properties["Target"].get("Input", "{}"),
         )
         for record in of_kind("AWS::Scheduler::Schedule")
     ]

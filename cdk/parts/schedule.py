@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda
 from aws_cdk import aws_lambda_destinations as destinations
@@ -26,7 +28,8 @@ class Job(Construct):
     """A function that is called on a schedule. A run that was missed is not made up for: the next one does its work.
 
     The call is asynchronous: the scheduler's own retries are about its delivery. A run that fails is repeated by
-    Lambda, and one whose last attempt fails is published to `failures`.
+    Lambda, and one whose last attempt fails is published to `failures`. A function that reports how it is doing is
+    told how often it runs.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Job(Construct):
             flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
             target=scheduler.CfnSchedule.TargetProperty(
                 arn=handler.function_arn,
+                input=json.dumps({"every_s": every_minutes * 60}) if every_minutes else None,
                 role_arn=role.role_arn,
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
                     maximum_retry_attempts=DELIVERIES, maximum_event_age_in_seconds=OLDEST_EVENT_S

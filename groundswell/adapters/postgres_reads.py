@@ -225,6 +225,7 @@ class PostgresReads:
             degraded=degraded_parts(
                 [(source.source, source.state, source.age_s) for source in sources],
                 [(c.component, c.state, (now - c.updated_at) / MICROS_PER_SECOND) for c in components],
+                {c.component: c.every_s for c in components},
             ),
         )
 

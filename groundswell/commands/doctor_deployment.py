@@ -8,17 +8,12 @@ from typing import TYPE_CHECKING
 from groundswell import settings
 from groundswell.commands.findings import Finding
 from groundswell.core.posts import MICROS_PER_SECOND
-from groundswell.core.status import HEALTHY_STATES, SILENT_AFTER_S
+from groundswell.core.status import HEALTHY_STATES, silent_after_s
 from groundswell.errors import ArchiveUnavailable, GroundswellError, VectorIndexUnavailable
 
 if TYPE_CHECKING:
     from groundswell.ports.reading import ComponentStatus, Status
     from groundswell.wiring.deployment_chores import Deployment
-
-SCHEDULED = "archive"
-"""What the mover reports as, once a run."""
-RUN_LATE_S = 3 * 3600.0
-"""Since the last run of a scheduled job before it is missed."""
 
 
 async def examine(chosen: settings.AdminSettings) -> AsyncGenerator[Finding]:
@@ -68,9 +63,8 @@ def _components(status: Status) -> list[Finding]:
 
 
 def _component(part: ComponentStatus, age_s: float) -> Finding:
-    name = "Mover" if part.component == SCHEDULED else part.component.capitalize()
-    late_after_s = RUN_LATE_S if part.component == SCHEDULED else SILENT_AFTER_S
-    if age_s > late_after_s:
+    name = "Mover" if part.component == "archive" else part.component.capitalize()
+    if age_s > silent_after_s(part.every_s):
         return Finding(
             name, "broken", f"has not reported for {age_s:,.0f} s", "Look at its log; a deploy starts it again."
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
 SourceState: TypeAlias = Literal["live", "catching-up", "stale", "disconnected", "stopped", "ended"]
@@ -25,7 +26,14 @@ HEALTHY_STATES: Final = frozenset(
 how far behind its source is, the source says.
 """
 SILENT_AFTER_S: Final = 30.0
-"""Components report every few seconds; one that has not for this long is not running."""
+"""Services report every few seconds; a component that has not for this long is not running."""
+RUNS_MISSED: Final = 3
+"""A component that reports once a run of a schedule is missing after the time of this many runs."""
+
+
+def silent_after_s(every_s: float | None) -> float:
+    """Return how long a component may be silent that runs `every_s` seconds; None for a service, which always runs."""
+    return SILENT_AFTER_S if every_s is None else max(SILENT_AFTER_S, RUNS_MISSED * every_s)
 
 
 def source_state(age_s: float | None, lag_s: float | None, open_gap_cause: str | None) -> SourceState:
@@ -49,20 +57,25 @@ def recording_state(relay: str | None, relay_age_s: float) -> SourceState:
 
 
 def degraded_parts(
-    sources: Sequence[tuple[str, SourceState, float | None]], components: Sequence[tuple[str, str, float]]
+    sources: Sequence[tuple[str, SourceState, float | None]],
+    components: Sequence[tuple[str, str, float]],
+    every_s: Mapping[str, float | None] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Short words for what is missing: component names, and `source:NAME`.
 
-    `sources` are (name, state, age in seconds), `components` (name, state, seconds since it reported). Where one
-    source is live, others that were shut down or have been silent for over a day are taken to be retired; so are
-    components silent for over a day.
+    `sources` are (name, state, age in seconds), `components` (name, state, seconds since it reported), `every_s` the
+    seconds between two runs of those that a schedule calls. Where one source is live, others that were shut down or
+    have been silent for over a day are taken to be retired; so are components silent for over a day, and scheduled ones
+    silent for twice as long as they may be.
     """
     any_live = any(state == "live" for _, state, _ in sources)
-    missing = [
-        name
-        for name, state, age_s in components
-        if (state not in HEALTHY_STATES or (age_s > SILENT_AFTER_S and state != "ended")) and age_s <= FORGOTTEN_AFTER_S
-    ]
+    missing = list[str]()
+    for name, state, age_s in components:
+        limit_s = silent_after_s(every_s.get(name))
+        retired = age_s > max(FORGOTTEN_AFTER_S, 2 * limit_s)
+        silent = age_s > limit_s and state != "ended"
+        if (state not in HEALTHY_STATES or silent) and not retired:
+            missing.append(name)
     for name, state, age_s in sources:
         retired = any_live and (state == "stopped" or age_s is None or age_s > FORGOTTEN_AFTER_S)
         if state not in {"live", "ended"} and not retired:

@@ -187,6 +187,17 @@ class ComponentStatus(msgspec.Struct, frozen=True):
     detail: msgspec.Raw
     """JSON object; its `why`, where there is one, is a sentence for people."""
 
+    @property
+    def every_s(self) -> float | None:
+        """Seconds between two runs of a part that a schedule calls; None for one that always runs."""
+        return msgspec.json.decode(self.detail, type=_Schedule).every_s
+
+
+class _Schedule(msgspec.Struct, frozen=True):
+    """What a detail says of the schedule that its part is called by."""
+
+    every_s: float | None = None
+
 
 class Status(msgspec.Struct, frozen=True):
     as_of: Micros

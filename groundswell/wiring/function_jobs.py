@@ -34,14 +34,16 @@ ORPHAN_PAGES = 200
 """Pages of the vector index that one run compares: a million points."""
 
 
-def move_now(left_s: float) -> Mapping[str, Any]:
+def move_now(left_s: float, every_s: float) -> Mapping[str, Any]:
     """Move what is due, and stop cleanly before `left_s` seconds are over. Answers `Moved` as a mapping.
+
+    `every_s`: seconds between two runs, so that whoever reads the report knows when the next is due.
 
     Raises:
         ConfigError: the environment cannot work, or names no archive.
         ArchiveUnavailable, StoreUnavailable, SchemaMismatch: nothing more can be moved now; every post is where it was.
     """
-    return runtime().run(_move(settings.load(MoverSettings), max(0.0, left_s - RESERVE_S)))
+    return runtime().run(_move(settings.load(MoverSettings), max(0.0, left_s - RESERVE_S), every_s))
 
 
 def sweep_now(left_s: float) -> Mapping[str, int]:
@@ -54,7 +56,7 @@ def sweep_now(left_s: float) -> Mapping[str, int]:
     return runtime().run(_sweep(settings.load(CleanupSettings), max(0.0, left_s - RESERVE_S)))
 
 
-async def _move(chosen: MoverSettings, within_s: float) -> Mapping[str, Any]:
+async def _move(chosen: MoverSettings, within_s: float, every_s: float) -> Mapping[str, Any]:
     archive = open_archive(chosen.archive, chosen.data_dir, embedded=False)
     if archive is None:
         raise ConfigError(
@@ -79,7 +81,7 @@ async def _move(chosen: MoverSettings, within_s: float) -> Mapping[str, Any]:
         )
         moved: Moved = await mover.move(within_s=within_s, settle=True)
         state, detail = mover.status()
-        await PostgresStore(pool).report("archive", state, detail)
+        await PostgresStore(pool).report("archive", state, {**detail, "every_s": every_s})
         return msgspec.to_builtins(moved)
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import psycopg
 import pytest
 
+from groundswell.adapters.postgres_pool import open_pool
+from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.crash_points import CrashPoint
 from rehearsal.local_lambda import FunctionFailed, LocalFunction
 from tests.archive_world import age, batch, in_world, post, rows
@@ -17,13 +22,19 @@ NOWHERE = "postgresql://nobody:nothing@127.0.0.1:9/none"
 POSTS = tuple(post(number, day=day) for day in range(3) for number in range(1, 41))
 
 
-def run_once(name: str, environment: dict[str, str], *, timeout_s: float = 60.0) -> Any:
+def run_once(
+    name: str,
+    environment: dict[str, str],
+    *,
+    timeout_s: float = 60.0,
+    event: Mapping[str, object] = MappingProxyType({}),
+) -> Any:
     async def run() -> Any:
         handler = f"functions.{name}.handler.handler"
         url = environment["GROUNDSWELL_DATABASE_URL"]
         given = {**environment, "GROUNDSWELL_DATABASE_URL": as_role(url, "jobs")}
         async with LocalFunction(name, handler, given, timeout_s=timeout_s) as function:
-            return await function.invoke({})
+            return await function.invoke(dict(event))
 
     return asyncio.run(run())
 
@@ -50,6 +61,23 @@ def moving(given: dict[str, str], tmp_path: Path) -> dict[str, str]:
     return {**given, "GROUNDSWELL_ARCHIVE": str(tmp_path / "archive")}
 
 
+def degraded_after(url: str, seconds: int) -> Sequence[str]:
+    """What `/v1/status` names as degraded when the last report is so old."""
+
+    async def ask() -> Sequence[str]:
+        pool = await open_pool(
+            as_role(url, "api"), size=1, wait_s=5, statement_timeout_s=5, application_name="test status"
+        )
+        try:
+            return (await PostgresReads(pool).status()).degraded
+        finally:
+            await pool.close()
+
+    with psycopg.connect(url) as conn:
+        conn.execute("UPDATE components SET updated_at = now() - make_interval(secs => %s)", (seconds,))
+    return asyncio.run(ask())
+
+
 def places(url: str) -> tuple[int, int]:
     """How many posts Postgres has, and how many the archive."""
     return rows(url, "SELECT (SELECT count(*) FROM posts), (SELECT count(*) FROM archived_posts)")[0]
@@ -57,11 +85,15 @@ def places(url: str) -> tuple[int, int]:
 
 def test_the_mover_moves_what_is_due_and_says_so(moving: dict[str, str]) -> None:
     url = moving["GROUNDSWELL_DATABASE_URL"]
-    moved = run_once("mover", moving)
+    moved = run_once("mover", moving, event={"every_s": 900})
     assert (moved["posts"], moved["files"], moved["ended"]) == (120, 3, "done")
     assert places(url) == (0, 120)
-    (status,) = rows(url, "SELECT state, detail->>'moved' FROM components WHERE component = 'archive'")
-    assert status == ("idle", "120")
+    (status,) = rows(
+        url, "SELECT state, detail->>'moved', detail->>'every_s' FROM components WHERE component = 'archive'"
+    )
+    assert status == ("idle", "120", "900.0")
+    assert "archive" not in degraded_after(url, 2600), "its next run is not due"
+    assert "archive" in degraded_after(url, 2800), "three runs were missed"
     assert run_once("mover", moving)["posts"] == 0
 
 

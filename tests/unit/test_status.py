@@ -10,6 +10,7 @@ from groundswell.core.status import (
     STALE_AFTER_S,
     degraded_parts,
     recording_state,
+    silent_after_s,
     source_state,
 )
 
@@ -30,6 +31,19 @@ def test_a_relay_that_does_not_store_is_missing(state: str) -> None:
 
 def test_a_part_that_falls_silent_is_missing_whatever_it_said_last() -> None:
     assert degraded_parts([], [("relay", "live", SILENT_AFTER_S + 1)]) == ("relay",)
+
+
+def test_a_mover_that_a_schedule_calls_is_not_missing_between_its_runs() -> None:
+    def missing(state: str, age_s: float, every_s: float) -> tuple[str, ...]:
+        return degraded_parts([], [("relay", "live", 2.0), ("archive", state, age_s)], {"archive": every_s})
+
+    assert missing("idle", 3599, every_s=3600) == ()
+    assert missing("idle", 2 * 3600 + 60, every_s=3600) == (), "one run may fail"
+    assert missing("idle", 3 * 3600 + 1, every_s=3600) == ("archive",)
+    assert missing("idle", 3 * 3600 - 1, every_s=86_400) == ()
+    assert missing("idle", 3 * 86_400 + 1, every_s=86_400) == ("archive",), "missed before it is taken to be retired"
+    assert missing("waiting", 1, every_s=3600) == ("archive",), "what it said last counts at once"
+    assert silent_after_s(None) == SILENT_AFTER_S
 
 
 def test_a_part_that_has_been_silent_for_over_a_day_is_retired() -> None:
