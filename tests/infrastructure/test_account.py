@@ -18,6 +18,7 @@ from cdk.parts import qdrant
 from cdk.parts.function import NETWORK_ACTIONS
 from deployment.knobs import DeploymentError, load, overrides_in
 from functions.api import site as embedded
+from groundswell.adapters.qdrant_embedded.server import API_VERSION
 from groundswell.adapters.qdrant_rest import MINIMUM_SERVER
 from tests.infrastructure.conftest import DEPLOYMENTS, ROOT, Deployment, Get, context_of
 
@@ -149,9 +150,26 @@ def test_nothing_is_mounted_over_the_folders_of_an_image_that_has_no_volume_for_
             assert mounted <= volumes, container["Name"]
 
 
-def test_our_own_qdrant_is_new_enough_for_what_is_asked_of_it() -> None:
-    (server,) = re.findall(r"^docker\.io/qdrant/qdrant:v(\d+\.\d+)\.\d+-unprivileged$", qdrant.IMAGE)
-    assert tuple(map(int, server.split("."))) >= MINIMUM_SERVER
+def test_every_version_of_qdrant_that_is_named_is_within_one_minor_of_what_the_client_is_tested_with() -> None:
+    """A server may lack what is asked of it, and drops what it deprecated a release or two before."""
+    described = json.loads((ROOT / "tests/data/qdrant-openapi-1.19.json").read_text("utf-8"))
+    (image,) = re.findall(r"^docker\.io/qdrant/qdrant:v(\d+\.\d+)\.\d+-unprivileged$", qdrant.IMAGE)
+    named = {
+        "the image": image,
+        "the embedded engine": API_VERSION,
+        "the description that tests hold requests against": described["info"]["version"].removeprefix("v"),
+    }
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        found = re.findall(r"Qdrant (\d+\.\d+) or newer", path.read_text("utf-8"))
+        named |= {f"{path.name} ({n})": version for n, version in enumerate(found)}
+    assert any(name.startswith("deploy.md") for name in named)
+    major, least = MINIMUM_SERVER
+    for name, version in named.items():
+        found_major, minor = map(int, version.split(".")[:2])
+        assert found_major == major, name
+        assert least <= minor <= least + 1, f"{name} is {version}, the client needs {major}.{least}"
+        if name.startswith("deploy.md"):
+            assert minor == least, "what is documented is what is checked"
 
 
 # ------------------------------------------------------------------ deploys and removals
