@@ -157,7 +157,8 @@ class PostgresMomentum:
         span = {"as_of": to_datetime(last), "start": to_datetime(_first(last))}
         values = {**span, "too_late": too_late_for(hour), "entity": list(entities)}
         async with connection(self._pool) as conn:
-            coverage = await (await conn.execute(SQL["coverage_of_minutes"], span)).fetchall()
+            then = {**span, "too_late": values["too_late"]}
+            coverage = await (await conn.execute(SQL["coverage_then"], then)).fetchall()
             buckets = await _columns_of(conn, "voices_of_entities", values, 4)
         by_bucket, shape = exposures_by_bucket(_exposures(coverage, HISTORY_MINUTES)), (len(entities), BUCKETS)
         by_source = _by_source(buckets, 3, shape)

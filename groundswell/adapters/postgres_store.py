@@ -9,7 +9,7 @@ import msgspec
 from psycopg import AsyncCursor
 
 from groundswell.adapters.postgres_pool import Pool, connection
-from groundswell.core.coverage import advance
+from groundswell.core.coverage import MinutePart, advance, minute_parts
 from groundswell.core.deltas import CountDeltas, Counted, count_deltas
 from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
@@ -257,12 +257,21 @@ def _mention_columns(source: str, rows: list[tuple[tuple[str, Micros, str], int]
 
 
 async def _cover(cur: Cursor, batch: Batch, covered_until: Micros | None) -> None:
-    seconds = advance(covered_until, batch.covered_from, batch.covered_until)
-    if seconds:
-        await cur.execute(
-            SQL["add_coverage"],
-            {"source": batch.source, "minute": list(seconds), "seconds": list(seconds.values())},
-        )
+    parts = advance(covered_until, batch.covered_from, batch.covered_until)
+    if parts:
+        await cur.execute(SQL["add_coverage"], {"source": batch.source, **_columns_of_parts(parts)})
+    resent = [part for since, until in batch.resent for part in minute_parts(since, until)]
+    if resent:
+        values = {"source": batch.source, "known_at": batch.covered_until, **_columns_of_parts(resent)}
+        await cur.execute(SQL["add_resent_coverage"], values)
+
+
+def _columns_of_parts(parts: Sequence[MinutePart]) -> dict[str, list[int]]:
+    return {
+        "minute": [part.minute for part in parts],
+        "since": [part.since for part in parts],
+        "until": [part.until for part in parts],
+    }
 
 
 async def _announce(cur: Cursor, batch: Batch, created: Sequence[StoredPost], deleted: Sequence[str]) -> list[Event]:

@@ -3,11 +3,16 @@
 Rates divide by what is counted here, so the one property that matters is *outage invariance*: a recording that is
 watched with any plan of disconnects ends, after catch-up, with the coverage of an undisturbed run. It holds because
 a stretch is only ever added past what is stored already, and a replay starts at or before that point.
+
+A source may also send what lies before what this connection was asked for, or began with: a host that rewinds, a
+recording out of order. Such *resent* stretches are followed on their own, and the store adds what of them was not
+watched before. Without them the posts of an hour would be divided by the seconds of it that had been watched the first
+time.
 """
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -17,6 +22,13 @@ LIVE_TOLERANCE_S = 5.0
 """Catch-up is over when event time comes this near to the database's time at connect."""
 CAUGHT_UP_IDLE_S = 5.0
 """A replaying source that answers pings and sends nothing for this long has nothing left to re-send."""
+
+MAX_RESENT_SILENCE_S = 300.0
+"""A longer silence within what is sent again was not watched: single frames came late."""
+MAX_RECORDED_SILENCE_S = 3600.0
+"""A longer silence within a recording is a hole in it, or a clock that was set."""
+JOINED_S = 5.0
+"""What is sent again reaches what the connection began with, where no more than this lies between."""
 
 Phase: TypeAlias = Literal["away", "waiting", "watching"]
 
@@ -41,29 +53,37 @@ class Resumed(msgspec.Struct, frozen=True):
     """Set when the source was asked to re-send from here and started at `at` instead: a *retention* gap."""
 
 
-def split_minutes(start: Micros, until: Micros) -> dict[Micros, float]:
-    """Seconds of `[start, until)` in each minute it touches, keyed by the minute's first instant.
+class MinutePart(NamedTuple):
+    """A watched part of one minute, in microseconds of it."""
 
-    Empty when `until <= start`. No value is 0 or above 60.
-    """
-    seconds: dict[Micros, float] = {}
+    minute: Micros
+    """Its first instant."""
+    since: int
+    until: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.until - self.since) / MICROS_PER_SECOND
+
+
+def minute_parts(start: Micros, until: Micros) -> list[MinutePart]:
+    """Return the parts of `[start, until)` by the minute. Empty when `until <= start`; none is empty."""
+    parts: list[MinutePart] = []
     while start < until:
         minute = start - start % MICROS_PER_MINUTE
         end = min(until, minute + MICROS_PER_MINUTE)
-        seconds[minute] = (end - start) / MICROS_PER_SECOND
+        parts.append(MinutePart(minute, start - minute, end - minute))
         start = end
-    return seconds
+    return parts
 
 
-def advance(covered_until: Micros | None, covered_from: Micros, until: Micros) -> dict[Micros, float]:
-    """What a watched stretch adds to the coverage of a source that is stored up to `covered_until`.
+def advance(covered_until: Micros | None, covered_from: Micros, until: Micros) -> list[MinutePart]:
+    """Return what a watched stretch adds to the coverage of a source that is stored up to `covered_until`.
 
-    Returns:
-        Seconds to add per minute. Nothing before `covered_until` is counted again, so a repeated or overlapping
-        stretch adds only its new part, and a stretch that starts later leaves the hole that it should.
+    Nothing before `covered_until` is counted again, so a repeated or overlapping stretch adds only its new part, and a
+    stretch that starts later leaves the hole that it should.
     """
-    start = covered_from if covered_until is None else max(covered_from, covered_until)
-    return split_minutes(start, until)
+    return minute_parts(covered_from if covered_until is None else max(covered_from, covered_until), until)
 
 
 class CoverageTracker:
@@ -90,6 +110,9 @@ class CoverageTracker:
         self._until: Micros = 0
         self._covered_until: Micros | None = None
         self._live = False
+        self._resent: list[tuple[Micros, Micros]] = []
+        self._late: tuple[Micros, Micros] | None = None
+        """The resent stretch that goes on."""
 
     @property
     def covered_until(self) -> Micros | None:
@@ -104,6 +127,14 @@ class CoverageTracker:
     def stretch(self) -> Stretch | None:
         """What the current connection has watched so far. None before anything is known about it."""
         return Stretch(self._from, self._until, self._live) if self._phase == "watching" else None
+
+    def take_resent(self) -> tuple[tuple[Micros, Micros], ...]:
+        """Return the stretches that were watched besides, since they were taken last."""
+        if self._late is not None:
+            self._end_late(self._late)
+            self._late = (self._late[1], self._late[1])
+        resent, self._resent = self._resent, []
+        return tuple(resent)
 
     def connected(self, *, now: Micros, resumed_from: Micros | None) -> None:
         """A connection stands.
@@ -125,9 +156,14 @@ class CoverageTracker:
         """
         if self._phase == "watching":
             if event_time > self._frame_at:
+                if self._recording and event_time - self._frame_at > MAX_RECORDED_SILENCE_S * MICROS_PER_SECOND:
+                    self._end_late((self._from, self._until))
+                    self._from = event_time
                 self._frame_at = event_time
                 self._watched(event_time)
                 self._note_live(event_time)
+            elif event_time < self._from:
+                self._sent_again(event_time)
             return None
         assert self._phase == "waiting", "a frame came without a connection"
         return self._first_frame(event_time)
@@ -151,6 +187,7 @@ class CoverageTracker:
     def lost(self) -> Stretch | None:
         """The connection is gone. Answers its whole stretch, and forgets it. Harmless when repeated."""
         stretch = self.stretch
+        self._resent, self._late = [], None
         self._phase = "away"
         self._live = False
         return stretch
@@ -168,6 +205,24 @@ class CoverageTracker:
         self.frame(event_time)
         self._note_live(event_time)
         return resumed
+
+    def _sent_again(self, event_time: Micros) -> None:
+        late = self._late
+        if late is not None and 0 <= event_time - late[1] <= MAX_RESENT_SILENCE_S * MICROS_PER_SECOND:
+            until = event_time
+        elif late is not None and late[0] <= event_time < late[1]:
+            return
+        else:
+            if late is not None:
+                self._end_late(late)
+            late, until = (event_time, event_time), event_time
+        if self._from - until <= JOINED_S * MICROS_PER_SECOND:
+            until = self._from
+        self._late = (late[0], until)
+
+    def _end_late(self, stretch: tuple[Micros, Micros]) -> None:
+        if stretch[1] > stretch[0]:
+            self._resent.append(stretch)
 
     def _note_live(self, event_time: Micros) -> None:
         if event_time >= self._connected_at - self._live_tolerance:

@@ -42,6 +42,8 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
     covered_from: Micros
     covered_until: Micros
     live: bool = True
+    resent: tuple[tuple[Micros, Micros], ...] = ()
+    """Other stretches that were watched: what the source sent again from before `covered_from`."""
 
 
 class GapOpens(msgspec.Struct, frozen=True, tag="gap-opens"):

@@ -16,7 +16,7 @@ from random import Random
 
 from groundswell.core.batching import Batcher, Taken
 from groundswell.core.coverage import CoverageTracker, Resumed
-from groundswell.core.cursor import advance_cursor
+from groundswell.core.cursor import advance_cursor, is_plausible
 from groundswell.core.instants import rfc3339
 from groundswell.core.jetstream import clamp_event_time
 from groundswell.core.learning import quarter_of
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 DRAIN_S = 20.0
 """What a stopping relay gives its last commits: within the 30 s that Fargate leaves after SIGTERM."""
 COMPARE_CLOCKS_EVERY_S = 30.0
+FRAMES_AHEAD = 20
+"""So many frames in a row from the future are no accident: the host's clock is wrong."""
 
 
 class Relay:
@@ -77,6 +79,8 @@ class Relay:
         self._store_ahead_us = clock.now() - self._monotonic_us()
         self.state = RelayState()
         self._unreadable = UnreadableFrames()
+        self._ahead = 0
+        """Frames in a row whose time lies in the future."""
         self._writer = Writer(
             source,
             store,
@@ -99,6 +103,8 @@ class Relay:
         self._session: Session | None = None
         self._cursor = point.cursor
         self._covered_until = point.covered_until
+        self._in_step = point.covered_until is not None
+        """Whether the source's clock was ever right."""
         self._gap_open = False
         self._closing: GapCloses | None = None
         self._connected_at: Micros = 0
@@ -233,7 +239,7 @@ class Relay:
                     started = monotonic()
                     latest = self._tracker.covered_until or self._covered_until
                     self.state.last_frame_at = now = self._store_now()
-                    decoded = clamp_event_time(self._decode(event.raw), now, latest)
+                    decoded = self._in_time(self._decode(event.raw), now, latest)
                     if latest is not None and quarter_of(decoded.event_time or latest) > quarter_of(latest):
                         await self._flush()  # no batch goes from one quarter of an hour into the next
                     if decoded.event_time is not None:
@@ -266,6 +272,22 @@ class Relay:
         if self._unreadable.note(raw, decoded):
             log.warning("%s", self._unreadable.lately(self._what()))
         return decoded
+
+    def _in_time(self, decoded: Decoded, now: Micros, latest: Micros | None) -> Decoded:
+        """Bring a time in the future back: of one frame to the latest, of a host with a wrong clock to the present."""
+        at = decoded.event_time
+        if at is None or is_plausible(at, now):
+            self._ahead, self._in_step = 0, True
+            return decoded
+        self._ahead += 1
+        stray = self._recording or (self._in_step and self._ahead < FRAMES_AHEAD)
+        if self._ahead == FRAMES_AHEAD and not self._recording:
+            log.warning(
+                "the clock of %s is ahead by %.0f s: its frames count when they come",
+                self._what(),
+                (at - now) / MICROS_PER_SECOND,
+            )
+        return clamp_event_time(decoded, now, latest if stray else None)
 
     def _what(self) -> str:
         """What is read, for a sentence about it."""
@@ -352,8 +374,9 @@ class Relay:
         """Queue what was gathered, with the stretch that was watched meanwhile, and a gap's end that is due."""
         async with self._turn:  # reader and pacer both flush: whoever takes first is queued first
             taken, stretch = self._batcher.take(), self._tracker.stretch
+            resent = self._tracker.take_resent()
             self._count(taken)
-            if stretch is not None and (taken.frames or stretch.covered_until != self._covered_until):
+            if stretch is not None and (taken.frames or resent or stretch.covered_until != self._covered_until):
                 self._cursor = advance_cursor(self._cursor, taken.cursor)
                 self._covered_until = max(self._covered_until or 0, stretch.covered_until)
                 await self._writer.put(
@@ -365,6 +388,7 @@ class Relay:
                         covered_from=stretch.covered_from,
                         covered_until=stretch.covered_until,
                         live=stretch.live,
+                        resent=resent,
                     )
                 )
             closing = self._closing

@@ -293,7 +293,7 @@ class Writer:
                 work = None if item.spooled is None else item.spooled.work
                 if isinstance(work, Batch):
                     bare = msgspec.structs.replace(
-                        work, cursor=None, covered_from=covered, covered_until=covered, live=False
+                        work, cursor=None, covered_from=covered, covered_until=covered, live=False, resent=()
                     )
                     await self.insist(lambda bare=bare: self._store_work(bare))
                 spool.done(item)

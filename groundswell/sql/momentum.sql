@@ -199,6 +199,12 @@ CROSS JOIN LATERAL (
 SELECT source, (extract(epoch FROM minute - %(start)s::timestamptz) / 60)::integer, observed_seconds
 FROM coverage WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
 
+-- name: coverage_then
+-- The same without what was sent again from the quarter of an hour `too_late` on.
+SELECT source, (extract(epoch FROM minute - %(start)s::timestamptz) / 60)::integer,
+       GREATEST(0, observed_seconds - CASE WHEN late_quarter >= %(too_late)s THEN late_seconds ELSE 0 END)
+FROM coverage WHERE minute >= %(start)s::timestamptz AND minute <= %(as_of)s::timestamptz
+
 -- name: current_momentum
 SELECT entity, kind, name, (extract(epoch FROM as_of) * 1000000)::bigint, stage,
        (extract(epoch FROM stage_since) * 1000000)::bigint, mentions, authors, velocity, acceleration, surprise,

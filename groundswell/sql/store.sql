@@ -188,11 +188,38 @@ FROM unnest(%(minute)b::bigint[], %(n)b::integer[]) AS d (minute, n)
 ON CONFLICT (source, minute) DO UPDATE SET posts = t.posts + excluded.posts
 
 -- name: add_coverage
-INSERT INTO coverage AS c (source, minute, observed_seconds)
-SELECT %(source)s, timestamptz 'epoch' + minute * interval '1 microsecond', seconds
-FROM unnest(%(minute)b::bigint[], %(seconds)b::double precision[]) AS d (minute, seconds)
-ON CONFLICT (source, minute)
-DO UPDATE SET observed_seconds = LEAST(60, c.observed_seconds + excluded.observed_seconds)
+-- What lies past all that is stored: no part of it was counted before.
+INSERT INTO coverage AS c (source, minute, observed_seconds, spans)
+SELECT %(source)s, timestamptz 'epoch' + minute * interval '1 microsecond', (until - since) / 1e6,
+       int4multirange(int4range(since, until))
+FROM unnest(%(minute)b::bigint[], %(since)b::integer[], %(until)b::integer[]) AS d (minute, since, until)
+ON CONFLICT (source, minute) DO UPDATE
+SET observed_seconds = LEAST(60, c.observed_seconds + excluded.observed_seconds),
+    spans = COALESCE(c.spans, int4multirange(int4range(0, (c.observed_seconds * 1e6)::integer))) + excluded.spans
+
+-- name: add_resent_coverage
+-- What was sent again, wherever it lies: the parts that were not watched before are added. How much came after the minute
+-- was over is noted, as with counts, so that an hour is learnt as it stood.
+WITH given AS (
+    SELECT timestamptz 'epoch' + minute * interval '1 microsecond' AS minute, range_agg(int4range(since, until)) AS spans
+    FROM unnest(%(minute)b::bigint[], %(since)b::integer[], %(until)b::integer[]) AS d (minute, since, until)
+    GROUP BY 1
+), merged AS (
+    SELECT g.minute, COALESCE(c.observed_seconds, 0) AS before,
+           COALESCE(c.spans, int4multirange(int4range(0, (COALESCE(c.observed_seconds, 0) * 1e6)::integer))) + g.spans AS spans
+    FROM given g LEFT JOIN coverage c ON c.source = %(source)s AND c.minute = g.minute
+), measured AS (
+    SELECT minute, before, spans,
+           LEAST(60, GREATEST(before, (SELECT sum(upper(part) - lower(part)) FROM unnest(spans) AS part) / 1e6)) AS seconds
+    FROM merged
+)
+INSERT INTO coverage AS c (source, minute, observed_seconds, spans, late_seconds, late_quarter)
+SELECT %(source)s, m.minute, m.seconds, m.spans, CASE WHEN o.quarter IS NULL THEN 0 ELSE m.seconds - m.before END, o.quarter
+FROM measured m LEFT JOIN minutes_over(%(source)s, %(known_at)s::bigint) o ON m.minute < o.before
+ON CONFLICT (source, minute) DO UPDATE
+SET observed_seconds = excluded.observed_seconds, spans = excluded.spans,
+    late_seconds = c.late_seconds + excluded.late_seconds,
+    late_quarter = CASE WHEN excluded.late_seconds > 0 THEN excluded.late_quarter ELSE c.late_quarter END
 
 -- name: advance_cursor
 -- Never backwards: GREATEST ignores nulls.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,12 @@ from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.entities import EntityExtractor
 from groundswell.core.learning import QUARTER, quarter_of
-from groundswell.core.posts import Post
+from groundswell.core.posts import MICROS_PER_SECOND, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.ports.storing import Batch, Committed
 from groundswell.services.relay import Relay
 from tests.relay_world import T0, Screen, at, make_relay, rows, run_relay, stored, tape, wipe
-from tests.tape import TapeSource
+from tests.tape import TapeConnection, TapeItem, TapeSource
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "jetstream-v1-sample.jsonl"
 """152 frames exactly as production sent them."""
@@ -202,3 +203,48 @@ def test_production_frames_go_over_a_real_socket_through_the_real_relay_into_the
     assert rows(database_url, "SELECT count(*) FROM tombstones") == [(1,)]
     last = max(json.loads(line)["time_us"] for line in lines)
     assert rows(database_url, "SELECT cursor FROM cursors") == [(last,)]
+
+
+class RewindingSource(TapeSource):
+    """A host that begins with the present, and with its whole past whenever it is asked to send again."""
+
+    @asynccontextmanager
+    async def connect(self, cursor: int | None) -> AsyncGenerator[TapeConnection]:
+        self._keeps_from = at(405) if cursor is None else 0
+        async with super().connect(None) as connection:
+            yield connection
+
+
+@pytest.mark.parametrize("breaks", [[10], [10, 150], [10, 5, 420]])
+def test_a_host_that_rewinds_leaves_no_minute_with_more_than_was_said(database_url: str, breaks: list[int]) -> None:
+    said: list[TapeItem] = [
+        Post(
+            id=f"at://did:plc:a/app.bsky.feed.post/{n}", source="jetstream", author=f"did:plc:{n % 7}", text="x",
+            event_time=at(n), rev="1", cursor=at(n), entities=("hashtag:x",),
+        )
+        for n in range(1, 480)
+    ]  # fmt: skip
+    run_relay(database_url, RewindingSource(said, breaks), recording=False)
+    assert rows(database_url, "SELECT count(*) FROM posts") == [(479,)]
+    both = "minute_counts c JOIN coverage v USING (source, minute)"
+    counted = rows(database_url, f"SELECT c.mentions, v.observed_seconds FROM {both} ORDER BY minute")
+    assert len(counted) == 8
+    assert all(mentions <= seconds + 1 for mentions, seconds in counted)
+    assert [round(seconds) for _, seconds in counted[1:-1]] == [60] * 6
+    late = "SELECT late_seconds > 50, late_quarter IS NOT NULL FROM coverage ORDER BY minute LIMIT 1"
+    assert rows(database_url, late) == [(True, True)]
+
+
+def test_a_host_whose_clock_is_ahead_piles_nothing_up(database_url: str) -> None:
+    ((now,),) = rows(database_url, "SELECT (extract(epoch FROM now()) * 1000000)::bigint")
+    ahead = now + 7200 * MICROS_PER_SECOND
+    said: list[TapeItem] = [
+        Post(
+            id=f"at://did:plc:a/app.bsky.feed.post/{n}", source="jetstream", author="did:plc:a", text="x",
+            event_time=ahead + n, rev="1", cursor=ahead + n, entities=("hashtag:x",),
+        )
+        for n in range(100)
+    ]  # fmt: skip
+    run_relay(database_url, TapeSource(said), recording=False)
+    ((posts, distinct),) = rows(database_url, "SELECT count(*), count(DISTINCT event_time) FROM posts")
+    assert (posts, distinct) == (100, 100)

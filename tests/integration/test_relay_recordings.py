@@ -95,3 +95,12 @@ def test_a_host_that_sends_nothing_readable_is_named(database_url: str, caplog: 
     relay, _ = run_relay(database_url, source, until=lambda relay: relay.status()[0] == "unreadable", recording=False)
     assert caplog.text.count("None of the first 5 frames of tape can be read") == 1
     assert "Jetstream v1" in str(relay.status()[1]["why"])
+
+
+def test_frames_of_other_years_are_stored_and_the_years_between_are_not_counted_as_watched(
+    database_url: str, tmp_path: Path
+) -> None:
+    frames = [frame(900, at=1_300_000_000), *(frame(n) for n in range(20)), frame(901, at=4_070_908_800)]
+    play(database_url, write(tmp_path, "tape.jsonl", *frames, *(frame(n) for n in range(20, 40))))
+    assert count(database_url) == 42
+    assert count(database_url, "SELECT count(*) FROM coverage") <= 3

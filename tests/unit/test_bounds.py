@@ -51,6 +51,7 @@ BOUNDED_BY = {
     "groundswell/core/sealed.py:self._held": "max_frames and max_bytes, HELD_FRAMES and HELD_BYTES of the adapter",
     "groundswell/core/sealed.py:self._marks": "patience, in rounds",
     "groundswell/adapters/replay.py:self.frames": "BLOCK_BYTES: the file is read on when it is empty",
+    "groundswell/core/coverage.py:self._resent": "the frames of a batch: each takes it",
     "groundswell/core/count_window.py:self.recent": "the minutes of WINDOW_MINUTES",
     "groundswell/core/count_window.py:self._sources": "the sources that there are",
     "groundswell/core/count_window.py:self._names": "MAX_NAMES, and what is told at once",

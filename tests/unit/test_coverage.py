@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from groundswell.core.coverage import CoverageTracker, Resumed, advance, split_minutes
+from groundswell.core import coverage
+from groundswell.core.coverage import CoverageTracker, Resumed, minute_parts
 from groundswell.core.cursor import resume_cursor
 from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND
 
 S = MICROS_PER_SECOND
 T0 = 1_783_175_880_000_000 // MICROS_PER_MINUTE * MICROS_PER_MINUTE
 """The start of a minute."""
+
+
+def split_minutes(start: int, until: int) -> dict[int, float]:
+    return {part.minute: part.seconds for part in minute_parts(start, until)}
+
+
+def advance(covered_until: int | None, start: int, until: int) -> dict[int, float]:
+    return {part.minute: part.seconds for part in coverage.advance(covered_until, start, until)}
+
 
 instants = st.integers(T0, T0 + 20 * MICROS_PER_MINUTE)
 
@@ -185,6 +197,86 @@ def test_losing_a_connection_answers_its_stretch_once() -> None:
     assert tracker.lost() is None
     assert tracker.stretch is None
     assert tracker.covered_until == T0 + 10 * S
+
+
+def seconds_of(stretches: Sequence[tuple[int, int]]) -> set[int]:
+    """The whole seconds after T0 that stretches reach into."""
+    return {n for since, until in stretches for n in range((since - T0) // S, -(-(until - T0) // S))}
+
+
+def test_a_host_that_rewinds_is_covered_from_where_it_began_again() -> None:
+    tracker = CoverageTracker()
+    tracker.connected(now=T0 + 1800 * S, resumed_from=T0 + 1800 * S)
+    for n in range(1900):
+        tracker.frame(T0 + n * S)
+    stretch = tracker.stretch
+    assert stretch is not None
+    assert (stretch.covered_from, stretch.covered_until) == (T0 + 1800 * S, T0 + 1899 * S)
+    assert tracker.take_resent() == ((T0, T0 + 1800 * S),)
+    assert tracker.take_resent() == ()
+
+
+def test_what_is_sent_again_is_taken_in_parts_that_join() -> None:
+    tracker = live_tracker(T0 + 100 * S)
+    taken: list[tuple[int, int]] = []
+    for n in range(0, 101, 4):
+        tracker.frame(T0 + n * S)
+        taken += tracker.take_resent()
+    assert taken == [*((T0 + n * S, T0 + (n + 4) * S) for n in range(0, 92, 4)), (T0 + 92 * S, T0 + 100 * S)]
+
+
+def test_single_late_frames_cover_nothing_and_a_lagging_stream_beside_the_first_is_covered() -> None:
+    tracker = live_tracker(T0 + 9000 * S)
+    for n in range(5):
+        tracker.frame(T0 + 1000 * n * S)
+        tracker.frame(T0 + (9001 + n) * S)
+    assert tracker.take_resent() == ()
+    for n in range(10):
+        tracker.frame(T0 + (7000 + n) * S)
+        tracker.frame(T0 + (9010 + n) * S)
+    assert tracker.take_resent() == ((T0 + 7000 * S, T0 + 7009 * S),)
+
+
+def test_a_recording_out_of_order_is_covered_and_its_holes_are_not() -> None:
+    tracker = CoverageTracker(recording=True)
+    tracker.connected(now=T0, resumed_from=None)
+    day = 86_400
+    for start in (day, 2 * day, 0):
+        for n in range(60):
+            tracker.frame(T0 + (start + n) * S)
+    stretch = tracker.stretch
+    assert stretch is not None
+    resent = sorted(tracker.take_resent())
+    assert (stretch.covered_from, stretch.covered_until) == (T0 + 2 * day * S, T0 + (2 * day + 59) * S)
+    assert resent == [(T0, T0 + 59 * S), (T0 + day * S, T0 + (day + 59) * S)]
+
+
+@given(
+    st.integers(0, 1000),
+    st.lists(st.tuples(st.integers(0, 1200), st.integers(1, 300)), max_size=6),
+    st.sets(st.integers(0, 2000), max_size=8),
+)
+def test_rates_over_watched_seconds_never_exceed_what_was_there(
+    began: int, runs: list[tuple[int, int]], flushes: set[int]
+) -> None:
+    """A host with a post a second that jumps back and on again as it likes, flushed anywhere.
+
+    No second that was sent is missing from the coverage, but for the last of each run.
+    """
+    tracker, covered, sent, frames = live_tracker(T0 + began * S), set[int](), {began}, 0
+    ends = set[int]()
+    for start, length in [*runs, (began, 50)]:
+        for n in range(start, start + length):
+            tracker.frame(T0 + n * S)
+            sent.add(n)
+            frames += 1
+            if frames in flushes:
+                covered |= seconds_of(tracker.take_resent())
+        ends.add(start + length - 1)
+    stretch = tracker.stretch
+    assert stretch is not None
+    covered |= seconds_of(tracker.take_resent()) | seconds_of([(stretch.covered_from, stretch.covered_until)])
+    assert sent - covered - ends <= {max(sent)}
 
 
 class Stored:
