@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rehearsal import deletion
 from rehearsal.aws_front import Invoke
+from rehearsal.refusals import ResourceFailed
 
 
 @dataclass
@@ -23,23 +25,15 @@ class Hooks:
     """Calls a function for another one."""
 
 
-class ResourceFailed(BaseException):
-    """A resource could not be made, changed or deleted; the text says why.
-
-    Not an Exception, since moto takes every one of those for a dependency that comes later, and tries again.
-    """
-
-
 def install(mark: Callable[[str], None]) -> None:
     """Teach moto's CloudFormation. Has to run before its server takes the first request.
 
     Args:
         mark: called with the id of each stack that was rolled back or could not be deleted.
     """
-    _refuse_full_buckets()
     _name_versions()
     _mend_change_sets(mark)
-    _mend_deletion(mark)
+    deletion.install(mark)
     _mend_parameters()
     _keep_what_cannot_change()
 
@@ -66,24 +60,6 @@ def _keep_what_cannot_change() -> None:
         return update(logical_id, resource_json, resources_map, **more) or resources_map[logical_id]
 
     parsing.parse_and_update_resource = parse_and_update_resource
-
-
-def _refuse_full_buckets() -> None:
-    from moto.s3.models import FakeBucket, s3_backends
-
-    delete: Any = FakeBucket.delete_from_cloudformation_json
-
-    def delete_from_cloudformation_json(
-        resource_name: str, cloudformation_json: Any, account_id: str, region_name: str
-    ) -> None:
-        bucket = s3_backends[account_id]["aws"].buckets.get(resource_name)
-        if bucket is not None and bucket.keys:
-            raise ResourceFailed(
-                f"The bucket {resource_name} you tried to delete is not empty (Service: S3, Status Code: 409)"
-            )
-        delete(resource_name, cloudformation_json, account_id, region_name)
-
-    FakeBucket.delete_from_cloudformation_json = staticmethod(delete_from_cloudformation_json)
 
 
 def _name_versions() -> None:
@@ -188,40 +164,3 @@ def _refuse_replacement(before: dict[str, Any], after: dict[str, Any]) -> None:
                 raise ResourceFailed(
                     f"{name} ({resource['Type']}) would be replaced by an empty one, since {each} changes."
                 )
-
-
-def _mend_deletion(mark: Callable[[str], None]) -> None:
-    """A stack whose resource cannot be deleted stays, and one whose exports are in use is not touched."""
-    from moto.cloudformation.models import CloudFormationBackend
-
-    delete: Any = CloudFormationBackend.delete_stack
-
-    def delete_stack(self: Any, name_or_stack_id: str) -> None:
-        stack = next((each for each in self.stacks.values() if name_or_stack_id in (each.stack_id, each.name)), None)
-        if stack is None:
-            return
-        known = dict(self.stacks)
-        try:
-            used = sorted(export.name for export in stack.exports if _importers(self, stack, export.name))
-            if used:
-                raise ResourceFailed(f"Export {used[0]} cannot be deleted as it is in use")
-            # What stands for helpers of CDK goes first, as it refers to what they work on.
-            for resource in stack.resource_map._parsed_resources.values():
-                if str(getattr(resource, "kind", "")).startswith("Custom::"):
-                    resource.delete()
-            delete(self, stack.stack_id)
-        except ResourceFailed as failed:
-            self.stacks.update({stack.stack_id: known[stack.stack_id]})
-            stack.status = "DELETE_FAILED"
-            stack._add_stack_event("DELETE_FAILED", resource_status_reason=str(failed))
-            mark(stack.name)
-
-    CloudFormationBackend.delete_stack = delete_stack
-
-
-def _importers(backend: Any, stack: Any, export: str) -> list[str]:
-    return [
-        each.name
-        for each in backend.stacks.values()
-        if each is not stack and f'"Fn::ImportValue": "{export}"' in json.dumps(each.template_dict)
-    ]

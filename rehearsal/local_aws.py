@@ -27,10 +27,14 @@ from typing import Any
 from rehearsal import cloudformation, ipv6
 from rehearsal.aws_front import Front
 from rehearsal.iam import Callers, statements_in
+from rehearsal.refusals import ResourceFailed
 
 HOST = "127.0.0.1"
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
+
+RECOVERY_DAYS = 30
+"""Between the deletion of a secret and its end."""
 
 Attribute = Callable[["Record"], str]
 
@@ -55,9 +59,9 @@ class Record:
         """Forget the resource. It may be deleted again."""
         if self not in records:
             return
-        records.remove(self)
         if carry_out := UNDONE.get(self.kind):
             carry_out(self)
+        records.remove(self)
 
 
 records: list[Record] = []
@@ -172,9 +176,7 @@ def _run_trigger(record: Record) -> None:
     try:
         hooks.trigger(function)
     except Exception as error:
-        raise cloudformation.ResourceFailed(
-            f"Received response status [FAILED] from custom resource. {error}"
-        ) from error
+        raise ResourceFailed(f"Received response status [FAILED] from custom resource. {error}") from error
 
 
 def _empty_bucket(record: Record) -> None:
@@ -227,6 +229,21 @@ def _make_egress_gateway(record: Record) -> None:
     record.id = made["EgressOnlyInternetGateway"]["EgressOnlyInternetGatewayId"]
 
 
+def _delete_egress_gateway(record: Record) -> None:
+    _client(record, "ec2").delete_egress_only_internet_gateway(EgressOnlyInternetGatewayId=record.id)
+
+
+def _refuse_providers_in_use(record: Record) -> None:
+    cluster = record.properties["Cluster"]
+    if any(each.kind == "AWS::ECS::Service" and each.properties["Cluster"] == cluster for each in records):
+        raise ResourceFailed("The specified capacity provider is in use and cannot be removed.")
+
+
+def _schedule_secret(record: Record) -> None:
+    """What CloudFormation does: the secret can be restored until its recovery window is over."""
+    _client(record, "secretsmanager").delete_secret(SecretId=record.id, RecoveryWindowInDays=RECOVERY_DAYS)
+
+
 CARRIED_OUT: Mapping[str, Callable[[Record], None]] = {
     "AWS::EC2::EgressOnlyInternetGateway": _make_egress_gateway,
     "AWS::SecretsManager::Secret": _make_secret,
@@ -239,7 +256,12 @@ CARRIED_OUT_AGAIN: Mapping[str, Callable[[Record], None]] = {
     "Custom::Trigger": _run_trigger,
 }
 """When the properties change."""
-UNDONE: Mapping[str, Callable[[Record], None]] = {"Custom::S3AutoDeleteObjects": _empty_bucket}
+UNDONE: Mapping[str, Callable[[Record], None]] = {
+    "AWS::EC2::EgressOnlyInternetGateway": _delete_egress_gateway,
+    "AWS::ECS::ClusterCapacityProviderAssociations": _refuse_providers_in_use,
+    "AWS::SecretsManager::Secret": _schedule_secret,
+    "Custom::S3AutoDeleteObjects": _empty_bucket,
+}
 """When the resource is deleted."""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from groundswell.adapters.migrations import REQUIRED_VERSION
-from rehearsal import local_aws
+from rehearsal import deletion, local_aws
 from rehearsal.acts import STOP_GRACE_S, Act, browser, expect, get, until
 from rehearsal.deploying import ROOT, STACKS, DeployFailed
 from rehearsal.stage import Stage
@@ -84,7 +84,8 @@ async def upgrade(stage: Stage) -> str:
         await stage.relay.start()
     await stage.deploy(release(stage, "next", {NEXT: ADDS})).deploy()
     said = json.loads(stage.triggered[-1])
-    expect(said == {"before": REQUIRED_VERSION, "after": NEXT}, said)
+    expect((said["before"], said["after"]) == (REQUIRED_VERSION, NEXT), said)
+    expect(set(said["logins"].values()) == {"kept"}, said)
     expect(schema(stage) == NEXT and has_column(stage, "rehearsed"), schema(stage))
     changed = set(await stage.start_functions())
     expect(changed >= OF_EVERY_RELEASE, f"functions of the new release: {sorted(changed)}")
@@ -130,7 +131,41 @@ async def destroy(stage: Stage) -> str:
     expect(archive in names and buckets.list_objects_v2(Bucket=archive)["KeyCount"] == kept > 0, "the archive is gone")
     sites = [name for name in names if name != archive and not name.startswith("cdk-")]
     expect(not sites, f"buckets that stay: {sites}")
-    return f"three stacks are gone; the archive stays with {kept} files"
+    left = left_behind(stage)
+    documented = documented_leftovers()
+    for what, found in left.items():
+        expect(found, f"docs/deploy.md says that {what} stay, and nothing of them does")
+        expect(any(row.startswith(what) for row in documented), f"docs/deploy.md does not say that {found} stay")
+    kinds = "; ".join(f"{what}: {len(found)}" for what, found in left.items())
+    return (
+        f"three stacks are gone; the archive stays with {kept} files; what stays is what docs/deploy.md says: {kinds}"
+    )
+
+
+def left_behind(stage: Stage) -> dict[str, list[str]]:
+    """Return what is left in the account, by the words that docs/deploy.md has for it."""
+    buckets = [each["Name"] for each in stage.account.client("s3").list_buckets()["Buckets"]]
+    repositories = stage.account.client("ecr").describe_repositories()["repositories"]
+    parameters = stage.account.client("ssm").describe_parameters()["Parameters"]
+    secrets = stage.account.client("secretsmanager").list_secrets(IncludePlannedDeletion=True)["SecretList"]
+    groups = stage.account.client("logs").describe_log_groups()["logGroups"]
+    return {
+        "the last snapshot of the database": list(deletion.snapshots),
+        "the archive's bucket": [name for name in buckets if not name.startswith("cdk-")],
+        "log groups of the relay": [each["logGroupName"] for each in groups],
+        "images in ECR and zips in S3": [
+            *(name for name in buckets if name.startswith("cdk-")),
+            *(each["repositoryName"] for each in repositories),
+        ],
+        "SSM parameters": [each["Name"] for each in parameters if not each["Name"].startswith("/cdk-bootstrap/")],
+        "the secret": [each["Name"] for each in secrets if "DeletedDate" in each],
+    }
+
+
+def documented_leftovers() -> list[str]:
+    """Return the first column of the table of what stays, in docs/deploy.md."""
+    text = (ROOT / "docs" / "deploy.md").read_text("utf-8").partition("\n## Taking it down\n")[2].partition("\n## ")[0]
+    return [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
 
 
 RELEASES: Sequence[tuple[str, Act]] = (

@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from rehearsal import local_aws
 from rehearsal.aws_front import CREDENTIALS_PATH
 from rehearsal.cloudformation import Hooks
+from rehearsal.deletion import deletion_order
 from rehearsal.iam import Caller
 from rehearsal.stage import free_ports
 
@@ -255,3 +256,77 @@ def test_a_function_is_called_by_whoever_may(port: int) -> None:
         local_aws.hooks.invoke = Hooks().invoke
     assert json.load(answer["Payload"]) == {"vectors": []}
     assert called == [("arn:aws:lambda:us-east-1:123456789012:function:vectors", b'{"texts":[]}', False)]
+
+
+def network(**more: Any) -> dict[str, Any]:
+    """A VPC with a subnet that leads to the internet, in an order in which nothing can be deleted from the front."""
+    resources: dict[str, Any] = {
+        "Net": {"Type": "AWS::EC2::VPC", "Properties": {"CidrBlock": "10.9.0.0/16"}},
+        "Gateway": {"Type": "AWS::EC2::InternetGateway"},
+        "Attachment": {
+            "Type": "AWS::EC2::VPCGatewayAttachment",
+            "Properties": {"VpcId": {"Ref": "Net"}, "InternetGatewayId": {"Ref": "Gateway"}},
+        },
+        "Subnet": {
+            "Type": "AWS::EC2::Subnet",
+            "Properties": {"VpcId": {"Ref": "Net"}, "CidrBlock": "10.9.1.0/24"},
+        },
+        "Table": {"Type": "AWS::EC2::RouteTable", "Properties": {"VpcId": {"Ref": "Net"}}},
+        "Route": {
+            "Type": "AWS::EC2::Route",
+            "DependsOn": "Attachment",
+            "Properties": {
+                "RouteTableId": {"Ref": "Table"},
+                "DestinationCidrBlock": "0.0.0.0/0",
+                "GatewayId": {"Ref": "Gateway"},
+            },
+        },
+        "Association": {
+            "Type": "AWS::EC2::SubnetRouteTableAssociation",
+            "Properties": {"RouteTableId": {"Ref": "Table"}, "SubnetId": {"Ref": "Subnet"}},
+        },
+        "Group": {
+            "Type": "AWS::EC2::SecurityGroup",
+            "Properties": {"GroupDescription": "of a service", "VpcId": {"Fn::GetAtt": ["Net", "VpcId"]}},
+        },
+    }
+    return {**resources, **more}
+
+
+def test_a_network_is_deleted_with_all_that_is_in_it_in_the_order_of_its_references(port: int) -> None:
+    ec2 = client(port, "ec2")
+    before = {each["VpcId"] for each in ec2.describe_vpcs()["Vpcs"]}
+    assert deploy(port, "Network", network()) == "CREATE_COMPLETE"
+    client(port, "cloudformation").delete_stack(StackName="Network")
+    assert status_of(port, "Network") == "DELETE_COMPLETE"
+    assert {each["VpcId"] for each in ec2.describe_vpcs()["Vpcs"]} == before
+
+
+@pytest.mark.parametrize("foreign", ["subnet", "security group", "route table"])
+def test_a_network_that_something_else_uses_is_not_deleted(port: int, foreign: str) -> None:
+    ec2, name = client(port, "ec2"), f"Used{foreign.title().replace(' ', '')}"
+    assert deploy(port, name, network()) == "CREATE_COMPLETE"
+    said = client(port, "cloudformation").describe_stack_resources(StackName=name)["StackResources"]
+    (vpc,) = (each["PhysicalResourceId"] for each in said if each["ResourceType"] == "AWS::EC2::VPC")
+    if foreign == "subnet":
+        ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.2.0/24")
+    elif foreign == "security group":
+        ec2.create_security_group(GroupName="by hand", Description="by hand", VpcId=vpc)
+    else:
+        ec2.create_route_table(VpcId=vpc)
+    client(port, "cloudformation").delete_stack(StackName=name)
+    assert status_of(port, name) == "DELETE_FAILED"
+    events = client(port, "cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+    assert any(f"it still has {foreign}" in each.get("ResourceStatusReason", "") for each in events)
+
+
+def test_whatever_refers_to_a_resource_is_deleted_before_it() -> None:
+    order = deletion_order(
+        {
+            "A": {"Type": "X"},
+            "B": {"Type": "X", "Properties": {"Name": {"Fn::Sub": "${A}-${AWS::Region}"}}},
+            "C": {"Type": "X", "Properties": {"Of": [{"Fn::GetAtt": ["B", "Arn"]}]}},
+            "D": {"Type": "X", "DependsOn": ["C"]},
+        }
+    )
+    assert order == ["D", "C", "B", "A"]
