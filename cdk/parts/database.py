@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_rds as rds
 from constructs import Construct
 
 from cdk.environment import ROOT, SecretReference
-from cdk.nag import accept
+from cdk.nag import accept, accept_wildcards
+from cdk.parts.function import retention
 from cdk.parts.network import Network
 from deployment.connections import MAX_CONNECTIONS
 from deployment.database_parameters import LOG_PARAMETERS
@@ -67,7 +68,11 @@ class Database(Construct):
             engine_lifecycle_support=rds.EngineLifecycleSupport.OPEN_SOURCE_RDS_EXTENDED_SUPPORT_DISABLED,
             copy_tags_to_snapshot=True,
             cloudwatch_logs_exports=["postgresql"] if chosen.production else None,
+            # RDS makes the log group by itself, and would keep it for ever.
+            cloudwatch_logs_retention=retention(chosen.log_days) if chosen.production else None,
         )
+        if chosen.production:
+            self._accept_log_helper()
         self.clients = ec2.SecurityGroup(
             self,
             "Clients",
@@ -99,6 +104,13 @@ class Database(Construct):
                 "AwsSolutions-RDS3": "`database_multi_az` is on in production; a second zone doubles the price.",
             },
         )
+
+    def _accept_log_helper(self) -> None:
+        """Accept what CDK gives the function that sets how long RDS's own log group is kept."""
+        helper = next(each for each in Stack.of(self).node.children if each.node.id.startswith("LogRetention"))
+        managed = "arn:<AWS::Partition>:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+        accept(helper, {f"AwsSolutions-IAM4[Policy::{managed}]": "CDK's own helper: it runs in a deploy alone."})
+        accept_wildcards(helper, "CDK's own helper: it runs in a deploy alone.", resources=("*",))
 
 
 def _require_authorities(region: str) -> None:

@@ -172,6 +172,17 @@ def test_every_version_of_qdrant_that_is_named_is_within_one_minor_of_what_the_c
             assert minor == least, "what is documented is what is checked"
 
 
+def test_the_log_that_rds_makes_by_itself_is_not_kept_for_ever(deployment: Get) -> None:
+    found = deployment("production")
+    exported = [
+        each for each in found.of_type("AWS::RDS::DBInstance").values() if "EnableCloudwatchLogsExports" in each
+    ]
+    kept = [json.dumps(each) for each in found.of_type("Custom::LogRetention").values()]
+    assert exported
+    assert all("/aws/rds/instance/" in each and "RetentionInDays" in each for each in kept)
+    assert len(kept) == sum(len(each["EnableCloudwatchLogsExports"]) for each in exported)
+
+
 # ------------------------------------------------------------------ deploys and removals
 @each_deployment
 def test_a_bucket_that_goes_with_its_stack_is_emptied_first(deployment: Get, name: str) -> None:
