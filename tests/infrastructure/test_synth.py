@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from aws_cdk import App
 from cdk.app import synthesise
 from cdk.assets import StubAssets
 from deployment.knobs import DeploymentError
+from tests.documented_commands import PAGES, commands, words_of
 from tests.infrastructure.conftest import Deployment, Get, context_of
 
 
@@ -65,3 +68,31 @@ def test_a_secret_of_the_context_reaches_its_services_by_name(deployment: Get) -
         statements = found.statements_of(functions[handler]["Role"]["Fn::GetAtt"][0])
         (readable,) = (s["Resource"] for s in statements if s["Action"] == "ssm:GetParameter")
         assert arn in readable
+
+
+DOCUMENTED = [command for page in PAGES for command in commands(page)]
+WITH_OPTIONS = [command for command in DOCUMENTED if command.startswith("npx cdk ") and " -c " in command]
+
+
+@pytest.mark.parametrize("command", WITH_OPTIONS)
+def test_the_options_that_the_docs_give_synthesise(command: str, tmp_path: Path, site: Path) -> None:
+    words = words_of(command)
+    given = dict(word.split("=", 1) for before, word in pairwise(words) if before == "-c")
+    app = App(context=context_of(given), outdir=str(tmp_path / "out"))
+    synthesise(app, assets=StubAssets(tmp_path / "stub"), site=site)
+    app.synth()  # raises where cdk-nag has something to say
+    made = {path.name.partition(".")[0] for path in (tmp_path / "out").glob("*.template.json")}
+    name = given.get("name", "Groundswell")
+    assert made == {f"{name}Data", f"{name}Platform", f"{name}Watch"}
+
+
+def test_the_docs_have_a_deploy_with_options() -> None:
+    assert WITH_OPTIONS
+
+
+def test_every_output_that_the_docs_ask_for_is_one(deployment: Get) -> None:
+    asked = [found for command in DOCUMENTED if (found := re.fullmatch(r"\w+=\$\(output (\w+) (\w+)\)", command))]
+    assert len(asked) > 5
+    for found in asked:
+        stack, output = found.groups()
+        assert output in deployment("budget").templates[stack]["Outputs"], found[0]
