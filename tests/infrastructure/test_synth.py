@@ -78,7 +78,7 @@ WITH_OPTIONS = [command for command in DOCUMENTED if command.startswith("npx cdk
 def test_the_options_that_the_docs_give_synthesise(command: str, tmp_path: Path, site: Path) -> None:
     words = words_of(command)
     given = dict(word.split("=", 1) for before, word in pairwise(words) if before == "-c")
-    app = App(context=context_of(given), outdir=str(tmp_path / "out"))
+    app = App(context=context_of({**given}), outdir=str(tmp_path / "out"))
     synthesise(app, assets=StubAssets(tmp_path / "stub"), site=site)
     app.synth()  # raises where cdk-nag has something to say
     made = {path.name.partition(".")[0] for path in (tmp_path / "out").glob("*.template.json")}
