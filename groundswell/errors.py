@@ -24,6 +24,8 @@ class GroundswellError(Exception):
     title = "Something went wrong on our side"
     exit_code = EX_SOFTWARE
     retry_after_s: int | None = None
+    ends_process = False
+    """Whether the process has to end, whichever part of it found out."""
 
     def __init__(self, detail: str, *, field: str | None = None, retry_after_s: int | None = None) -> None:
         super().__init__(detail)
@@ -55,6 +57,8 @@ class DataDirectoryError(GroundswellError):
 
 class DataDirectoryLost(DataDirectoryError):
     """The data directory was removed or replaced while it was in use."""
+
+    ends_process = True
 
 
 class InvalidRequest(GroundswellError):
@@ -230,6 +234,7 @@ class LeaseLost(GroundswellError):
     """Another relay reads the source now, so that this one has to stop."""
 
     code = "lease-lost"
+    ends_process = True
     title = "Another relay reads the source"
     exit_code = EX_UNAVAILABLE
 

@@ -27,6 +27,7 @@ from groundswell.ports.time import Clock
 from groundswell.ports.vectors import Embedder, Hit, SearchFilters, Traits, Vector, VectorIndex, Within
 from groundswell.services.ranking import Entry, Question, Ranking, Rankings, rank
 from groundswell.services.spaces import OneSpace, Spaces
+from groundswell.services.upkeep.optional_part import failing_as
 
 LEG_DEPTH = 200
 """Candidates asked of each leg for the first pages."""
@@ -227,13 +228,15 @@ class SearchService:
         index = self._index
 
         async def ask(vector: Vector, min_similarity: float) -> list[Hit]:
-            async with asyncio.timeout(self._semantic_limit_s):
-                hits = await index.search(vector, filters, depth, within)
             least = min_similarity if self._min_similarity is None else self._min_similarity
-            return [hit for hit in hits if hit.score >= least]
+            with failing_as(VectorIndexUnavailable, "The vector index"):
+                async with asyncio.timeout(self._semantic_limit_s):
+                    hits = await index.search(vector, filters, depth, within)
+                return [hit for hit in hits if hit.score >= least]
 
         try:
-            found = await self._spaces.nearest(asked.meaning, ask)
+            with failing_as(EmbeddingUnavailable, "Search by meaning"):
+                found = await self._spaces.nearest(asked.meaning, ask)
         except EmbeddingUnavailable:
             return _Leg(degraded=["embeddings"])
         except (VectorIndexUnavailable, TimeoutError):

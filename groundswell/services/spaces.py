@@ -15,6 +15,7 @@ from groundswell.errors import EmbeddingUnavailable, StoreUnavailable, VectorInd
 from groundswell.ports.time import Clock
 from groundswell.ports.vectors import Embedder, Hit, LoadedModel, Space, SpaceStore, Vector
 from groundswell.services.embeddings import EmbeddingChain
+from groundswell.services.upkeep.optional_part import failing_as
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,10 @@ class QueryVectors:
         key = (embedder.space.name, text)
         known = self._vectors.get(key)
         if known is None:
-            known = await asyncio.to_thread(embedder.embed_query, text)
+            with failing_as(EmbeddingUnavailable, f"The model {embedder.space.name}"):
+                known = await asyncio.to_thread(embedder.embed_query, text)
+                if known.space != embedder.space:
+                    raise EmbeddingUnavailable(f"The model {embedder.space.name} made a vector of another space.")
             while len(self._vectors) >= self._kept:
                 self._vectors.popitem(last=False)
         self._vectors[key] = known

@@ -38,7 +38,7 @@ from groundswell.settings_model import ApiSettings, EmbeddedSettings
 from groundswell.wiring.maintenance import archive_reader, open_archive
 from groundswell.wiring.parts import Models, database_pool, search_models
 from groundswell.wiring.serving import listen, serve
-from groundswell.wiring.together import run_together
+from groundswell.wiring.together import optional, run_together
 
 if TYPE_CHECKING:
     from groundswell.services.time_travel import TimeTravel
@@ -74,10 +74,10 @@ async def run_api(settings: ApiSettings, stop: asyncio.Event) -> None:
         listener = listen(settings.api_host, settings.api_port)
         await run_together(
             stop,
-            hub.run,
-            watch.run,
-            models.chain.run,
-            lambda stop: follow_events(reads, hub, stop),
+            optional("broadcast", hub.run),
+            optional("status", watch.run),
+            optional("embeddings", models.chain.run),
+            optional("broadcast", lambda stop: follow_events(reads, hub, stop)),
             lambda stop: serve(
                 app, listener, stop, ready=lambda: log.info("answering on port %d", listener.getsockname()[1])
             ),

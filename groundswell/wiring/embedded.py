@@ -38,7 +38,16 @@ from groundswell.wiring.parts import (
     source_lease,
 )
 from groundswell.wiring.serving import listen, serve
-from groundswell.wiring.together import Service, keep_lease, metrics_lines, once, run_together, until_stopped, writers
+from groundswell.wiring.together import (
+    Service,
+    keep_lease,
+    metrics_lines,
+    once,
+    optional,
+    run_together,
+    until_stopped,
+    writers,
+)
 
 
 async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: asyncio.Event) -> None:
@@ -135,8 +144,8 @@ async def run_embedded(settings: EmbeddedSettings, *, progress: Progress, stop: 
         await run_together(
             stop,
             *([] if database is None else [until_stopped(database.supervisor.run)]),
-            hub.run,
-            models.chain.run,
+            optional("broadcast", hub.run),
+            optional("embeddings", models.chain.run),
             lambda stop: serve(app, listener, stop, ready=lambda: progress.ready(page)),
             *_leased(lease, writers(parts, ends_all=False)),
             *metrics_lines(settings, metrics),

@@ -43,6 +43,7 @@ from groundswell.services.outdated_vectors import OutdatedVectors
 from groundswell.services.reembed import Reembedder
 from groundswell.services.relay import Relay
 from groundswell.services.reporting import Report, Reporter
+from groundswell.services.upkeep.optional_part import OptionalPart
 from groundswell.services.vector_census import VectorCensus
 from groundswell.settings_model import ApiSettings, EmbeddedSettings, RelaySettings
 from groundswell.wiring.maintenance import Maintenance, renewal
@@ -50,8 +51,6 @@ from groundswell.wiring.vectors import vector_index
 
 if TYPE_CHECKING:
     from groundswell.adapters.disk_spool import DiskSpool
-    from groundswell.services.momentum import MomentumTicker
-    from groundswell.services.surges import SurgeTeller
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +78,9 @@ class RelayParts(msgspec.Struct, frozen=True):
     """Everything that writes, ready to run."""
 
     relay: Relay
-    indexer: Indexer | None
-    reembedder: Reembedder | None
-    census: VectorCensus | None
-    ticker: MomentumTicker
-    surges: SurgeTeller
-    reporter: Reporter
-    maintenance: Maintenance
     condition: ConditionWatch
+    optional: tuple[OptionalPart, ...]
+    """What may fail without ending the rest."""
 
 
 async def database_pool(
@@ -319,17 +313,39 @@ def relay_parts(
         **more_reports,
         **maintenance.reports,
     }
+    surges = SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics)
+    condition = ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster)
+    services = [
+        ("momentum", ticker.run),
+        ("momentum", surges.run),
+        ("status", condition.run),
+        *([] if indexer is None else [("vectors", indexer.run)]),
+        *([] if census is None else [("vectors", census.run)]),
+        *([] if reembedder is None else [("embeddings", reembedder.run)]),
+        *([] if maintenance.cleanup is None else [("cleanup", maintenance.cleanup.run)]),
+        *([] if maintenance.mover is None else [("mover", maintenance.mover.run)]),
+    ]
+    rng = Random()  # noqa: S311 -- spreads restarts, guards nothing
+    optional = [OptionalPart(name, service, clock, rng=rng) for name, service in services]
+    reporter = Reporter(store, {name: _with_failures(name, ask, optional) for name, ask in reports.items()})
     return RelayParts(
         relay=relay,
-        indexer=indexer,
-        reembedder=reembedder,
-        census=census,
-        ticker=ticker,
-        surges=SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics),
-        reporter=Reporter(store, reports),
-        maintenance=maintenance,
-        condition=ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster),
+        condition=condition,
+        optional=(*optional, OptionalPart("status", reporter.run, clock, rng=rng)),
     )
+
+
+def _with_failures(component: str, ask: Report, parts: Sequence[OptionalPart]) -> Report:
+    """What a component says of itself, or why it waits after one of its services failed."""
+    of_it = [part for part in parts if part.name == component]
+
+    def report() -> tuple[str, Mapping[str, object]]:
+        state, detail = ask()
+        for part in of_it:
+            state, detail = part.report(state, detail)
+        return state, detail
+
+    return report
 
 
 def _with_lease(status: tuple[str, Mapping[str, object]], lease: str) -> tuple[str, Mapping[str, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from random import Random
 
@@ -11,7 +12,7 @@ from groundswell.adapters.allocator import give_large_blocks_back
 from groundswell.adapters.apigateway.broadcaster import ApiGatewayBroadcaster
 from groundswell.adapters.apigateway.management import ConnectionsApi
 from groundswell.adapters.heartbeat import beat
-from groundswell.adapters.local_hub import follow_events
+from groundswell.adapters.local_hub import Follower, follow_events
 from groundswell.adapters.migrations import wait_for_schema
 from groundswell.adapters.postgres_connections import PostgresConnections
 from groundswell.adapters.postgres_pool import Pool
@@ -19,6 +20,7 @@ from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
+from groundswell.ports.live import Event
 from groundswell.ports.reading import EventPage
 from groundswell.services.lease import LeaseKeeper
 from groundswell.services.reporting import Report
@@ -34,7 +36,16 @@ from groundswell.wiring.parts import (
     search_models,
     source_lease,
 )
-from groundswell.wiring.together import Service, keep_lease, metrics_lines, once, run_together, until_stopped, writers
+from groundswell.wiring.together import (
+    Service,
+    keep_lease,
+    metrics_lines,
+    once,
+    optional,
+    run_together,
+    until_stopped,
+    writers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +120,7 @@ async def run_relay(settings: RelaySettings, stop: asyncio.Event) -> None:
             stop,
             keep_lease(lease, held, own.begin),
             read,
-            models.chain.run,
+            optional("embeddings", models.chain.run),
             until_stopped(wait_for_database),
             *beside_it,
             *waiting,
@@ -125,6 +136,7 @@ class _OwnEvents:
     def __init__(self, reads: PostgresReads, lease: LeaseKeeper) -> None:
         self._reads = reads
         self._lease = lease
+        self._remote: Follower
         self._newest: int | None = None
         self._followed = asyncio.Event()
         self.drained = asyncio.Event()
@@ -149,13 +161,29 @@ class _OwnEvents:
         return page
 
     def services(self, remote: ApiGatewayBroadcaster) -> list[Service]:
+        self._remote = remote
+        following = optional(
+            "broadcast",
+            lambda drained: follow_events(self, self, drained, after=self._newest, to_the_end=True),
+        )
+
         async def follow(_: asyncio.Event) -> None:
             try:
-                await follow_events(self, remote, self.drained, after=self._newest, to_the_end=True)
+                await following(self.drained)
             finally:
                 self._followed.set()
 
-        return [follow, lambda _: remote.run(self._followed)]
+        sending = optional("broadcast", remote.run)
+        return [follow, lambda _: sending(self._followed)]
+
+    def start_at(self, seq: int) -> None:
+        self._newest = seq
+        self._remote.start_at(seq)
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Hand on, and note how far: after a failure the broadcast goes on from there."""
+        await self._remote.publish(events)
+        self._newest = events[-1].seq
 
 
 async def _remote_clients(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import TypeAlias
 
 from groundswell.adapters.emf import EmfLog
+from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import SourceFailed
 from groundswell.metrics import Metrics
 from groundswell.services.lease import LeaseKeeper
 from groundswell.services.metrics_log import log_metrics
+from groundswell.services.upkeep.optional_part import OptionalPart
 from groundswell.settings_model import EmbeddedSettings, RelaySettings
 from groundswell.wiring.parts import RelayParts
 
@@ -20,8 +23,16 @@ log = logging.getLogger(__name__)
 Service: TypeAlias = Callable[[asyncio.Event], Awaitable[None]]
 
 
+def optional(name: str, service: Service) -> Service:
+    """Return a service whose failure ends nothing else: see `OptionalPart`."""
+    return OptionalPart(name, service, SystemClock(), rng=Random()).run  # noqa: S311 -- spreads restarts, guards nothing
+
+
 def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
-    """Everything that writes. `ends_all`: a source that refuses for good ends the process, not the relay alone."""
+    """Return everything that writes, the relay first. Whatever the others run into ends none but themselves.
+
+    `ends_all`: a source that refuses for good ends the process, not the relay alone.
+    """
 
     async def relay(stop: asyncio.Event) -> None:
         try:
@@ -35,24 +46,7 @@ def writers(parts: RelayParts, *, ends_all: bool) -> list[Service]:
             log.error("%s", error)  # noqa: TRY400 -- explained in its message; a traceback says nothing more
         await stop.wait()
 
-    services: list[Service] = [
-        relay,
-        parts.ticker.run,
-        parts.surges.run,
-        parts.reporter.run,
-        parts.condition.run,
-    ]
-    if parts.indexer is not None:
-        services.append(parts.indexer.run)
-    if parts.maintenance.cleanup is not None:
-        services.append(parts.maintenance.cleanup.run)
-    if parts.maintenance.mover is not None:
-        services.append(parts.maintenance.mover.run)
-    if parts.reembedder is not None:
-        services.append(parts.reembedder.run)
-    if parts.census is not None:
-        services.append(parts.census.run)
-    return services
+    return [relay, *(part.run for part in parts.optional)]
 
 
 async def run_together(stop: asyncio.Event, *services: Service) -> None:
@@ -132,4 +126,4 @@ def metrics_lines(settings: RelaySettings | EmbeddedSettings, metrics: Metrics) 
     if settings.metrics_format != "emf":
         return []
     emf = EmfLog("relay")
-    return [lambda stop: log_metrics(metrics, emf, stop)]
+    return [optional("metrics", lambda stop: log_metrics(metrics, emf, stop))]

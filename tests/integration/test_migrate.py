@@ -349,6 +349,8 @@ def test_entities_of_posts_stored_before_are_kept_under_their_present_keys(empty
             ("hashtag:❤", 1, 1),
             ("ticker:NVDA", 3, 2),
         ]
+        indexed_again = check.execute("SELECT count(*) FROM outbox WHERE op = 'upsert'")
+        assert indexed_again.fetchone() == (4,)
         rolled = check.execute("SELECT entity, mentions, authors, author_keys, author_mentions FROM rollups")
         assert rolled.fetchall() == [("ticker:NVDA", 4, 3, [1, 2, 3], [1, 2, 1])]
         assert ("ticker:BRK.B",) in check.execute("SELECT entity FROM alert_rules").fetchall()

@@ -31,10 +31,13 @@ FROM (
     GROUP BY 1, 2, 3, 4, p.pk HAVING count(*) > 1
 ) each GROUP BY 1, 2, 3, 4;
 
-UPDATE posts SET entities = ARRAY(
-    SELECT DISTINCT COALESCE(r.new, k.key) COLLATE "C" AS key
-    FROM unnest(entities) AS k (key) LEFT JOIN renamed r ON r.old = k.key ORDER BY key
-) WHERE entities && ARRAY(SELECT old FROM renamed);
+WITH changed AS (
+    UPDATE posts SET entities = ARRAY(
+        SELECT DISTINCT COALESCE(r.new, k.key) COLLATE "C" AS key
+        FROM unnest(entities) AS k (key) LEFT JOIN renamed r ON r.old = k.key ORDER BY key
+    ) WHERE entities && ARRAY(SELECT old FROM renamed) RETURNING pk
+)
+INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM changed ORDER BY pk;
 
 WITH moved AS (
     DELETE FROM minute_authors m USING renamed r WHERE m.entity = r.old
