@@ -134,7 +134,8 @@ def frames_of(value: bytes, depth: int = 0) -> list[RecordedFrame]:
             return []
         if value[:1] == b"{":
             wrapped = (frames_of(bytes(member), depth + 1) for member in _MEMBERS.decode(value).values())
-            return next(filter(None, wrapped), [])
+            nothing: list[RecordedFrame] = []
+            return next(filter(None, wrapped), nothing)
         if value[:1] == b"[":
             return [frame for item in _ITEMS.decode(value) for frame in frames_of(bytes(item), depth + 1)]
         return frames_of(_TEXT.decode(value).strip().encode(), depth + 1) if value[:1] == b'"' else []

@@ -13,6 +13,7 @@ import pytest
 
 from groundswell.adapters.qdrant import QdrantIndex
 from groundswell.adapters.static_model import StaticModel
+from groundswell.errors import DataDirectoryLost, LeaseLost
 from groundswell.ports.storing import PostStore
 from groundswell.services.indexer import Indexer
 from groundswell.services.reporting import Reporter
@@ -159,6 +160,18 @@ def test_why_a_part_failed_quotes_nothing_that_it_was_given() -> None:
         assert "hunter2" not in str(part.report("ok", {}))
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "error", [LeaseLost.of("jetstream"), DataDirectoryLost("gone")], ids=lambda e: type(e).__name__
+)
+def test_what_concerns_the_whole_process_still_ends_it(error: Exception) -> None:
+    async def service(stop: asyncio.Event) -> None:
+        raise error
+
+    part = OptionalPart("broadcast", service, JumpedClock(), rng=Random(7))
+    with pytest.raises(type(error)):
+        asyncio.run(part.run(asyncio.Event()))
 
 
 @pytest.mark.parametrize("answer", [answer for _, answer in NONSENSE], ids=[name for name, _ in NONSENSE])
