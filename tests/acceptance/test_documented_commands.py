@@ -113,6 +113,12 @@ class Checkout:
             body = answer.read()
         return json.loads(body) if path.startswith("/v1/") else body.decode()
 
+    def recording(self, name: str) -> str:
+        """Return the source of a recording that is played: its name, and what tells it from others of that name."""
+        match = re.search(rf"replay:{re.escape(name)}@[0-9a-f]+", self.said())
+        assert match is not None, self.said()
+        return match[0]
+
     def serves_posts_of(self, source: str) -> None:
         """The page and what it loads, the API, and posts of a source within two minutes."""
         page = self.answer("/")
@@ -200,7 +206,7 @@ def plays_a_recording(checkout: Checkout, command: str) -> None:
     (file,) = re.findall(r"FILE=(\S+)", command)
     record(checkout.folder / file)
     checkout.up(command)
-    checkout.serves_posts_of(f"replay:{Path(file).name}")
+    checkout.serves_posts_of(checkout.recording(Path(file).name))
 
 
 def reads_bluesky(checkout: Checkout, command: str, bluesky: str) -> None:

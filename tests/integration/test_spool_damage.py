@@ -91,7 +91,8 @@ def test_a_database_that_has_nothing_gets_all_that_a_damaged_spool_still_holds(
             await running.lose_the_store()
             await running.until(lambda: running.relay.state.frames_total == len(items))
             await running.until(lambda: running.spool.depth > 8)
-            damaged = running.spool.depth
+        # What was under way is spooled while the relay stops.
+        damaged = running.spool.depth
         flip(tmp_path, share=0)
         await asyncio.to_thread(wipe, database_url)
         async with world.relay(TapeSource([], ends=False)) as running:

@@ -142,7 +142,7 @@ def test_outages_restarts_and_rolling_up_anywhere_leave_every_answer_as_it_was(d
     assert "swinging" in quake.label.text
     assert [each.other for each in quake.related] == [CITY]
     assert [each.other for each in city.related] == [QUAKE]
-    assert sum(bucket[1] for bucket in undisturbed[f"{QUAKE} 300"]) > 40
+    assert sum(bucket[1] or 0 for bucket in undisturbed[f"{QUAKE} 300"]) > 40
     assert {row.entity for row in undisturbed["then"]} == {QUAKE, CITY, MUSIC}
     # The early hour is rolled up; what momentum at the end is made from, a day, stays.
     keep_s = {60: 26 * HOUR_S, 300: 2 * DAY_S, HOUR_S: 3 * DAY_S, DAY_S: 9 * DAY_S}

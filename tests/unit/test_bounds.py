@@ -19,6 +19,7 @@ SOURCES = sorted(
 
 BOUNDED_BY = {
     "groundswell/adapters/forwarding/wire.py:headers": "a default that nobody changes",
+    "groundswell/services/reporting.py:self._failed": "the names of the components that report",
     "groundswell/configuration/redaction.py:self.values": "MAX_KNOWN, the oldest are forgotten",
     "functions/api/limits.py:self._taken": "an address that has a live connection open: ws_max_connections at most",
     "functions/api/limits.py:self._buckets": "MAX_CLIENTS: the least recently seen address is forgotten",

@@ -70,7 +70,7 @@ def test_configured_logging_masks_the_settings_secrets(capfd) -> None:  # type: 
     try:
         kept = Secret("k7Jq2Vx9")
         configure_logging(level="info", style="json")
-        logging.getLogger("anything").error("password k7Jq2Vx9")
+        logging.getLogger("anything").error("signed with k7Jq2Vx9")
         logging.getLogger("httpx").info("chatter")
     finally:
         root.handlers[:] = before
@@ -78,7 +78,7 @@ def test_configured_logging_masks_the_settings_secrets(capfd) -> None:  # type: 
     said = capfd.readouterr().err
     assert kept.reveal() not in said
     assert "chatter" not in said
-    assert json.loads(said)["message"] == "password …"
+    assert json.loads(said)["message"] == "signed with …"
 
 
 def test_counters_gauges_and_histograms_are_shown_in_the_text_format() -> None:
