@@ -115,8 +115,10 @@ class Checkout:
 
     def recording(self, name: str) -> str:
         """Return the source of a recording that is played: its name, and what tells it from others of that name."""
-        match = re.search(rf"replay:{re.escape(name)}@[0-9a-f]+", self.said())
-        assert match is not None, self.said()
+        ends = time.monotonic() + POSTS_LIMIT_S
+        while (match := re.search(rf"replay:{re.escape(name)}@[0-9a-f]+", self.said())) is None:
+            assert self.is_running and time.monotonic() < ends, self.said()
+            time.sleep(0.1)  # another process says it
         return match[0]
 
     def serves_posts_of(self, source: str) -> None:
