@@ -1,8 +1,9 @@
-"""Decodes Jetstream v1 frames (Bluesky's JSON stream). Total: any bytes give a value, nothing is raised.
+"""Decodes Jetstream frames (Bluesky's JSON stream), v1 and v2. Total: any bytes give a value, nothing is raised.
 
 The frame and its record are decoded in two typed steps that skip what is not needed. A record that does not have the
 types of the lexicon is read again field by field, since one field of a wrong type is no reason to lose a post.
-Wire format: github.com/bluesky-social/jetstream, "Consuming Jetstream"; records: lexicon `app.bsky.feed.post`.
+Wire format: github.com/bluesky-social/jetstream, v1 in "Consuming Jetstream", v2 in `core.jetstream_messages`; records:
+lexicon `app.bsky.feed.post`. An event decodes to the same value in both formats.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ import msgspec
 from groundswell.core.cursor import is_plausible
 from groundswell.core.entities import EntityExtractor, Facet
 from groundswell.core.instants import from_datetime
+from groundswell.core.jetstream_messages import (
+    TYPED_START,
+    UNREADABLE,
+    Account,
+    Event,
+    Message,
+    peek_message_time,
+    read_message,
+)
 from groundswell.core.posts import Decoded, Deleted, Ignored, Micros, Post
 from groundswell.core.text.languages import primary_language
 
@@ -36,12 +46,15 @@ OTHER_COLLECTION = "other-collection"
 IDENTITY = "identity"
 ACCOUNT_ACTIVE = "account-active"
 ACCOUNT_PASSING = "account-passing"
+SYNC = "sync"
+INFO = "info"
+STREAM_ERROR = "stream-error"
 
 IGNORED_REASONS: dict[str, str] = {
     OVERSIZED: "the frame is larger than the limit (1 MiB unless set otherwise)",
     COMPRESSED: "the frame is compressed and could not be decompressed",
     MALFORMED: "not JSON, or without the fields that every frame has",
-    UNKNOWN_KIND: "neither commit, identity nor account",
+    UNKNOWN_KIND: "neither a commit nor about an identity, an account or the stream itself",
     UNKNOWN_OPERATION: "a commit that neither creates, updates nor deletes",
     BAD_TIME: "the frame's time is missing, or outside 2010 to 2100",
     NO_TEXT: "a post whose text is missing or is no text",
@@ -49,10 +62,13 @@ IGNORED_REASONS: dict[str, str] = {
     IDENTITY: "a change of handle or keys",
     ACCOUNT_ACTIVE: "an account that is active (again)",
     ACCOUNT_PASSING: "an account out of step or throttled for a while: its posts stand",
+    SYNC: "a repository whose events were incomplete: its records follow",
+    INFO: "a notice of the host about the stream, such as a cursor that it moved",
+    STREAM_ERROR: "the host's reason for ending the stream",
 }
 """Every reason for an `Ignored`, with its meaning. The reasons are the labels of a metric."""
 
-_OTHER_KINDS = {"identity": IDENTITY, "commit": MALFORMED, "account": MALFORMED}
+_OTHER_KINDS = {"identity": IDENTITY, "commit": MALFORMED, "account": MALFORMED, "sync": MALFORMED}
 _GONE = frozenset({"takendown", "suspended", "deleted", "deactivated"})
 _PASSING = frozenset({"desynchronized", "throttled"})
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -62,11 +78,6 @@ _EARLIEST_YEAR, _LATEST_YEAR = 1970, 2100
 _MAX_URI_CHARS = 2048
 
 T = TypeVar("T")
-
-
-class _Account(msgspec.Struct, gc=False):
-    active: bool
-    status: str | None = None
 
 
 class _Commit(msgspec.Struct, gc=False):
@@ -82,7 +93,7 @@ class _Frame(msgspec.Struct, gc=False):
     time_us: int
     kind: str
     commit: _Commit | None = None
-    account: _Account | None = None
+    account: Account | None = None
 
 
 class _Ref(msgspec.Struct, gc=False):
@@ -130,7 +141,6 @@ class _LooseRecord(msgspec.Struct, gc=False, rename="camel"):
     tags: msgspec.Raw = msgspec.Raw()
 
 
-_UNREADABLE = (msgspec.MsgspecError, ValueError, RecursionError)
 _FRAME = msgspec.json.Decoder(_Frame)
 _RECORD = msgspec.json.Decoder(_Record)
 _LOOSE_RECORD = msgspec.json.Decoder(_LooseRecord)
@@ -144,24 +154,22 @@ _FACET = msgspec.json.Decoder(Facet)
 def decode(raw: bytes, *, source: str, extractor: EntityExtractor | None, max_bytes: int = MAX_FRAME_BYTES) -> Decoded:
     """What a frame says, as `source` tells it. Never raises.
 
-    `event_time` and `cursor` are both the frame's `time_us`. An `Ignored` has them wherever they could be read, so
-    that a bad frame does not hold the cursor back. Without an `extractor` posts have no entities.
+    `event_time` and `cursor` are both when the host saw the event: `time_us`, or `witnessedAt` of v2. An `Ignored` has
+    them wherever they could be read, so that a bad frame does not hold the cursor back. Without an `extractor` posts
+    have no entities.
     """
     if len(raw) > max_bytes:
         return _unreadable(raw, OVERSIZED)
+    typed = raw.startswith(TYPED_START)
+    if typed and (message := read_message(raw)) is not None:
+        return _decode_message(message, source, extractor)
     try:
         frame = _FRAME.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
+        if not typed and (message := read_message(raw)) is not None:
+            return _decode_message(message, source, extractor)
         return _unreadable(raw, COMPRESSED if raw.startswith(_ZSTD_MAGIC) else MALFORMED)
-    at = frame.time_us
-    if not is_plausible(at):
-        return Ignored(BAD_TIME)
-    if _is_word(frame.did, 256) and frame.did.startswith("did:"):
-        if frame.commit is not None and frame.kind == "commit":
-            return _decode_commit(frame.did, at, frame.commit, source, extractor)
-        if frame.account is not None and frame.kind == "account":
-            return _decode_account(frame.did, at, frame.account, source)
-    return Ignored(_OTHER_KINDS.get(frame.kind, UNKNOWN_KIND), at, at)
+    return _decode_frame(frame, source, extractor)
 
 
 def clamp_event_time(decoded: Decoded, now: Micros, latest: Micros | None) -> Decoded:
@@ -181,10 +189,11 @@ def clamp_event_time(decoded: Decoded, now: Micros, latest: Micros | None) -> De
 
 
 def peek_time(raw: bytes) -> Micros | None:
-    """The frame's `time_us` without decoding it. Hosts write it near the front, so a broken frame often has it too."""
+    """The frame's time without decoding it. Hosts write it near the front, so a broken frame often has it too."""
     found = _TIME_IN_HEAD.search(raw, 0, _HEAD_BYTES)
-    at = None if found is None else int(found[1])
-    return at if at is not None and is_plausible(at) else None
+    if found is None:
+        return peek_message_time(raw)
+    return at if is_plausible(at := int(found[1])) else None
 
 
 def _unreadable(raw: bytes, reason: str) -> Ignored:
@@ -192,7 +201,40 @@ def _unreadable(raw: bytes, reason: str) -> Ignored:
     return Ignored(reason, at, at)
 
 
-def _decode_account(did: str, at: Micros, account: _Account, source: str) -> Deleted | Ignored:
+def _decode_frame(frame: _Frame, source: str, extractor: EntityExtractor | None) -> Decoded:
+    at = frame.time_us
+    if not is_plausible(at):
+        return Ignored(BAD_TIME)
+    if _is_word(frame.did, 256) and frame.did.startswith("did:"):
+        if frame.commit is not None and frame.kind == "commit":
+            return _decode_commit(frame.did, at, frame.commit, source, extractor)
+        if frame.account is not None and frame.kind == "account":
+            return _decode_account(frame.did, at, frame.account, source)
+    return Ignored(_OTHER_KINDS.get(frame.kind, UNKNOWN_KIND), at, at)
+
+
+def _decode_message(message: Message, source: str, extractor: EntityExtractor | None) -> Decoded:
+    event = message.payload
+    if event is None or event.kind == "info":
+        return Ignored(STREAM_ERROR if event is None else INFO)
+    at = event.at
+    return Ignored(BAD_TIME) if at is None else _decode_event(event, at, source, extractor)
+
+
+def _decode_event(event: Event, at: Micros, source: str, extractor: EntityExtractor | None) -> Decoded:
+    kind, did = event.kind, event.did
+    if _is_word(did, 256) and did.startswith("did:"):
+        if kind == "commit":
+            commit = _Commit(event.operation, event.collection, event.rkey, event.rev, event.record)
+            return _decode_commit(did, at, commit, source, extractor)
+        if kind == "account" and event.account is not None:
+            return _decode_account(did, at, event.account, source)
+        if kind == "sync":
+            return Ignored(SYNC, at, at)
+    return Ignored(_OTHER_KINDS.get(kind, UNKNOWN_KIND), at, at)
+
+
+def _decode_account(did: str, at: Micros, account: Account, source: str) -> Deleted | Ignored:
     if account.active:
         return Ignored(ACCOUNT_ACTIVE, at, at)
     if account.status in _PASSING:
@@ -243,7 +285,7 @@ def _decode_record(raw: msgspec.Raw) -> _Record | str:
     """The record, or the reason to ignore it."""
     try:
         return _RECORD.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         loose = _try(_LOOSE_RECORD, raw)
     if loose is None:
         return MALFORMED if bytes(raw) else NO_TEXT
@@ -264,7 +306,7 @@ def _decode_record(raw: msgspec.Raw) -> _Record | str:
 def _try(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
     try:
         return decoder.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE:
         return None
 
 

@@ -17,6 +17,7 @@ import msgspec
 from groundswell.core.cursor import is_plausible
 from groundswell.core.instants import from_datetime
 from groundswell.core.jetstream import MAX_FRAME_BYTES
+from groundswell.core.jetstream_messages import read_message
 from groundswell.core.posts import Micros
 
 MAX_DEPTH: Final = 4
@@ -39,9 +40,12 @@ class RecordedFrame(NamedTuple):
 
 
 class _Head(msgspec.Struct, gc=False):
+    """What tells a frame of v1; `payload` what may be one of v2."""
+
     did: msgspec.Raw = msgspec.Raw()
     kind: msgspec.Raw = msgspec.Raw()
     time_us: msgspec.Raw = msgspec.Raw()
+    payload: msgspec.Raw = msgspec.Raw()
 
 
 class _Record(msgspec.Struct, frozen=True, gc=False, rename="camel"):
@@ -128,8 +132,8 @@ class FrameSplitter:
 def frames_of(value: bytes, depth: int = 0) -> list[RecordedFrame]:
     """Return the frames in a JSON value: itself, or those that it wraps. Empty where there are none."""
     try:
-        if value[:1] == b"{" and _is_head(head := _HEAD.decode(value)):
-            return [_timed(value, head)]
+        if value[:1] == b"{" and (frame := _frame(value, _HEAD.decode(value))) is not None:
+            return [frame]
         if depth == MAX_DEPTH:
             return []
         if value[:1] == b"{":
@@ -146,7 +150,7 @@ def frames_of(value: bytes, depth: int = 0) -> list[RecordedFrame]:
 def is_frame(raw: bytes) -> bool:
     """Determine whether bytes are one JSON object with the fields that tell a frame."""
     try:
-        return _is_head(_HEAD.decode(raw))
+        return _frame(raw, _HEAD.decode(raw)) is not None
     except _UNREADABLE:
         return False
 
@@ -159,8 +163,13 @@ def canonical(raw: bytes) -> bytes:
         return raw
 
 
-def _is_head(head: _Head) -> bool:
-    return bytes(head.did).startswith(b'"did:') and bool(bytes(head.kind))
+def _frame(value: bytes, head: _Head) -> RecordedFrame | None:
+    """Return the object as a frame; None where it is none."""
+    if bytes(head.did).startswith(b'"did:') and bytes(head.kind):
+        return _timed(value, head)
+    if not bytes(head.payload) or (message := read_message(value)) is None or message.payload is None:
+        return None
+    return RecordedFrame(value, message.payload.at)
 
 
 def _frames_of_line(line: bytes) -> list[RecordedFrame] | None:
@@ -172,7 +181,8 @@ def _frames_of_line(line: bytes) -> list[RecordedFrame] | None:
             head = _HEAD.decode(line)
         except _UNREADABLE:
             return None
-        return [_timed(line, head)] if _is_head(head) else frames_of(line) or [RecordedFrame(line, None)]
+        frame = _frame(line, head)
+        return [frame] if frame is not None else frames_of(line) or [RecordedFrame(line, None)]
     if _EVENT_STREAM.match(line) and b"{" not in line:
         return []
     start = -1

@@ -167,3 +167,28 @@ def test_any_bytes_are_cut_into_frames_without_an_error_and_the_same_however_the
 ) -> None:
     text = b"".join(parts)
     assert cut(text, size) == cut(text, len(text) + 1)
+
+
+def test_frames_of_jetstream_v2_are_found_and_timed_wherever_frames_of_v1_are() -> None:
+    def v2(n: int) -> dict[str, object]:
+        payload = {
+            "$type": "network.bsky.jetstream.subscribeEvents#commit",
+            "seq": n + 1,
+            "did": "did:plc:a",
+            "time": f"2025-11-29T07:06:4{n}.000000Z",
+            **value(n)["commit"],  # pyright: ignore[reportGeneralTypeIssues] -- a dict, as the other frames have it
+        }
+        return {"$type": "message", "payload": payload}
+
+    texts = [
+        "\n".join(compact(v2(n)) for n in range(3)),
+        json.dumps([v2(n) for n in range(3)], indent=2),
+        "\n".join("data: " + compact(v2(n)) for n in range(3)),
+        "\n".join(compact({"data": compact(v2(n))}) for n in range(3)),
+    ]
+    for text in texts:
+        splitter = FrameSplitter()
+        frames = [*splitter.feed(text.encode()), *splitter.finish()]
+        assert [frame.at for frame in frames] == [T0, T0 + 1_000_000, T0 + 2_000_000]
+        posts = [decode(frame.raw, source="x", extractor=None) for frame in frames]
+        assert posts == [decode(compact(value(n)).encode(), source="x", extractor=None) for n in range(3)]
