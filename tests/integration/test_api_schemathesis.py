@@ -107,18 +107,18 @@ def _config(key: str) -> schemathesis.Config:
     )
 
 
-def _accuses_wrongly(check: Any, case: Any) -> bool:
+def _accuses_wrongly(check: str, operation: Any, sent: dict[str, str]) -> bool:
     """Return whether schemathesis calls a request valid whose path is not as the document says.
 
     It labels a path that it has not mutated as valid, also where that path was drawn from the constants of loaded
     modules, which differ from run to run.
     """
-    if check.name != "positive_data_acceptance":
+    if check != "positive_data_acceptance":
         return False
-    documented = case.operation.path_parameters.schema["properties"]
+    documented: dict[str, dict[str, object]] = operation.path_parameters.schema["properties"]
     return not all(
         Draft202012Validator(documented[name]).is_valid(unquote(value))
-        for name, value in case.path_parameters.items()
+        for name, value in sent.items()
         if documented[name].get("type") == "string"
     )
 
@@ -137,7 +137,8 @@ def test_no_request_finds_the_api_at_odds_with_its_document(api_schema: Any) -> 
                 problems += [
                     f"{case.method} {case.formatted_path} {case.query}: {check.failure_info.failure}"
                     for check in checks
-                    if check.failure_info is not None and not _accuses_wrongly(check, case)
+                    if check.failure_info is not None
+                    and not _accuses_wrongly(check.name, case.operation, case.path_parameters)
                 ]
     assert problems == []
     assert cases > 500
