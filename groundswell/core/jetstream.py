@@ -224,14 +224,20 @@ def _decode_message(message: Message, source: str, extractor: EntityExtractor | 
 def _decode_event(event: Event, at: Micros, source: str, extractor: EntityExtractor | None) -> Decoded:
     kind, did = event.kind, event.did
     if _is_word(did, 256) and did.startswith("did:"):
-        if kind == "commit":
-            commit = _Commit(event.operation, event.collection, event.rkey, event.rev, event.record)
+        if kind == "commit" and (commit := _commit_of(event)) is not None:
             return _decode_commit(did, at, commit, source, extractor)
         if kind == "account" and event.account is not None:
             return _decode_account(did, at, event.account, source)
         if kind == "sync":
             return Ignored(SYNC, at, at)
     return Ignored(_OTHER_KINDS.get(kind, UNKNOWN_KIND), at, at)
+
+
+def _commit_of(event: Event) -> _Commit | None:
+    operation, collection, rkey, rev = event.operation, event.collection, event.rkey, event.rev
+    if operation is None or collection is None or rkey is None or rev is None:
+        return None
+    return _Commit(operation, collection, rkey, rev, event.record)
 
 
 def _decode_account(did: str, at: Micros, account: Account, source: str) -> Deleted | Ignored:

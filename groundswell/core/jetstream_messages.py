@@ -45,10 +45,10 @@ class Event(msgspec.Struct, gc=False, rename={"type": "$type", "witnessed_at": "
     did: str = ""
     time: str = ""
     witnessed_at: str | None = None
-    rev: str = ""
-    operation: str = ""
-    collection: str = ""
-    rkey: str = ""
+    rev: str | None = None
+    operation: str | None = None
+    collection: str | None = None
+    rkey: str | None = None
     record: msgspec.Raw = msgspec.Raw()
     account: Account | None = None
     name: str = ""

@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from groundswell.adapters.simulator import SimulatorServer, World, WorldConfig
+from groundswell.adapters.simulator import Host, SimulatorServer, World, WorldConfig
 from groundswell.adapters.simulator.server import RETENTION_S
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.sealed_keys import WalletKind
@@ -19,7 +19,7 @@ def main() -> None:
     """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="python -m groundswell.adapters.simulator",
-        description="A deterministic social stream over WebSocket, in Jetstream's wire format or as a sealed feed.",
+        description="A deterministic social stream over WebSocket, in Jetstream's wire formats or as a sealed feed.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=6008, help="port of the stream; 0 takes any free one")
@@ -29,6 +29,8 @@ def main() -> None:
     parser.add_argument("--history", type=float, default=0, help="seconds of past for readers without a cursor")
     parser.add_argument("--retention", type=float, default=RETENTION_S, help="seconds that can be replayed")
     parser.add_argument("--garbage", type=float, default=0.0005, help="broken frames for every post")
+    parser.add_argument("--version", type=int, choices=(1, 2), default=1, help="of Jetstream; 2 serves both formats")
+    parser.add_argument("--lag", type=int, default=0, help="whole seconds by which this host sees everything later")
     parser.add_argument("--sealed", action="store_true", help="serve a sealed feed, and print what lets a reader in")
     parser.add_argument("--door-port", type=int, default=6009, help="sealed: port of /challenge and /session")
     parser.add_argument(
@@ -55,7 +57,8 @@ async def _serve(world: World, options: argparse.Namespace) -> None:
     if options.sealed:
         server, variables = _sealed(world, options, common)
     else:
-        server, variables = SimulatorServer(world, **common), {}
+        host = Host(version=options.version, lag_s=options.lag)
+        server, variables = SimulatorServer(world, seen_by=host, **common), {}
     async with server:
         lines = [f"{name}={value}" for name, value in variables.items()]
         sys.stdout.write("\n".join([f"GROUNDSWELL_SEALED_URL={server.url}", *lines] if lines else [server.url]) + "\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection
 
 from groundswell.adapters.simulator.background import garbage_frame
 from groundswell.adapters.simulator.chance import mix, throwaway_did, unit
+from groundswell.adapters.simulator.subscribe_events import error_frame
 from groundswell.adapters.simulator.wire import wire_frame
 from groundswell.ports.time import Clock
 
@@ -24,11 +25,13 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     at_s: float
     """Seconds after the server's start."""
-    kind: Literal["drop", "stall", "slow", "duplicate", "reorder", "garbage", "refuse", "rewind", "flap"]
+    kind: Literal[
+        "drop", "stall", "slow", "duplicate", "reorder", "garbage", "refuse", "rewind", "flap", "cutover", "complain"
+    ]
     lasts_s: float | None = None
-    """How long until it is taken back. None: for good; `drop` and `flap` have no duration."""
+    """How long until it is taken back. None: for good; `drop`, `flap`, `cutover` and `complain` have no duration."""
     value: float | None = None
-    """Bytes a second, share, window, status, seconds or number of connections; None for the method's default."""
+    """Bytes a second, share, window, status, seconds, connections or frames; None for the method's default."""
 
 
 class Link:
@@ -39,6 +42,13 @@ class Link:
         self.websocket = websocket
         self.frames = 0
         self.frames_until_flap: int | None = None
+        self.speaks_events = False
+        """Whether it reads `subscribeEvents`, where the host can say why it ends the stream."""
+        self.compress: Callable[[bytes], bytes] | None = None
+
+    def wire(self, frame: bytes) -> bytes:
+        """The bytes of one more frame, compressed where the reader's frames are."""
+        return wire_frame(frame if self.compress is None else self.compress(frame))
 
     def cut(self, *, mid_frame: bool, reset: bool) -> None:
         """End the TCP connection without a goodbye. With `reset` the reader gets an RST, which discards what it has
@@ -73,6 +83,7 @@ class Faults:
         self._duplicate_share = 0.0
         self._garbage_share = 0.0
         self._reorder_window = 0
+        self._cutover = (0, 0)
         self.bytes_per_s: float | None = None
 
     # ------------------------------------------------------------------ what tests and drills call
@@ -128,6 +139,18 @@ class Faults:
         """Drop each of the next connections after a few frames."""
         self._flaps, self._flap_frames = connections, after_frames
 
+    def lose_at_cutover(self, frames: int = 20, *, times: int = 1) -> None:
+        """Let the next connections that bring a cursor lose so many frames where their replay meets the present."""
+        self._cutover = (frames, times)
+
+    def complain(self, error: str = "ConsumerTooSlow", message: str = "reading below the floor rate") -> int:
+        """End the connections of `subscribeEvents` with an error frame. Answers how many there were."""
+        links = [link for link in self._links if link.speaks_events]
+        for link in links:
+            link.websocket.transport.write(link.wire(error_frame(error, message)))
+            link.cut(mid_frame=False, reset=False)
+        return len(links)
+
     def calm(self) -> None:
         """Everything works again."""
         self.slow(None)
@@ -137,6 +160,7 @@ class Faults:
         self.accept()
         self.rewind(0)
         self.flap(0)
+        self.lose_at_cutover(0, times=0)
         self.resume()
 
     async def follow(self, timetable: Sequence[Fault], clock: Clock) -> None:
@@ -198,6 +222,12 @@ class Faults:
         self._rewind = None if times is not None and times <= 1 else (seconds, times and times - 1)
         return seconds
 
+    def cutover_loss(self) -> int:
+        """How many frames this connection loses, now that it has caught up."""
+        frames, times = self._cutover
+        self._cutover = (frames, max(times - 1, 0))
+        return frames if times > 0 else 0
+
     def shape(self, wires: Sequence[bytes]) -> list[bytes]:
         """The frames as they leave: with repeats, broken ones and disorder."""
         out: list[bytes] = []
@@ -246,6 +276,10 @@ class Faults:
                 self.rewind(LONGEST_REWIND_S if value is None else value)
             case "flap":
                 self.flap(3 if value is None else int(value))
+            case "cutover":
+                self.lose_at_cutover(20 if value is None else int(value))
+            case "complain":
+                self.complain()
 
     def _end(self, fault: Fault) -> None:
         match fault.kind:
@@ -263,5 +297,5 @@ class Faults:
                 self.accept()
             case "rewind":
                 self.rewind(0)
-            case "drop" | "flap":
+            case "drop" | "flap" | "cutover" | "complain":
                 pass

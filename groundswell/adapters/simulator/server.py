@@ -1,4 +1,4 @@
-"""Serves a world over WebSocket in Jetstream's wire format: live, from a cursor, or as a finite tape."""
+"""Serves a world over WebSocket in Jetstream's wire formats: live, from a cursor, or as a finite tape."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
+from groundswell.adapters.simulator import subscribe_events as events
 from groundswell.adapters.simulator.faults import Fault, Faults, Link
-from groundswell.adapters.simulator.wire import EncodedWorld, Wanted
+from groundswell.adapters.simulator.host import Format, Host, HostView
+from groundswell.adapters.simulator.wire import INLINE_POSTS, EncodedWorld, Filter, Wanted
 from groundswell.adapters.simulator.world import World
+from groundswell.core.jetstream_messages import SUBPROTOCOL
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.ports.time import Clock
 
@@ -28,16 +33,27 @@ _CHUNK_FRAMES = 256
 """Frames handed to the socket at once: enough to be fast, little enough to stop at."""
 _CLOSE_TIMEOUT_S = 1.0
 _PATHS = frozenset({"/", "/subscribe"})
+_DICTIONARY_ID = 20_260_813
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What one reader asked for."""
+
+    wanted: Filter
+    form: Format = "v1"
+    max_bytes: int = 0
+    compressed: bool = False
 
 
 class Span(msgspec.Struct):
     """What one connection was sent, so far. Not all of it need have arrived when the connection was cut."""
 
     connection: int
-    cursor: Micros | None
-    """As the reader gave it."""
+    cursor: int | None
+    """As the reader gave it: an instant, or a number of the host."""
     started_at: Micros
     """Where the server began."""
+    path: str = "/subscribe"
     frames: int = 0
     """Frames of the world, without repeats and garbage that faults added."""
     last_time_us: Micros | None = None
@@ -51,6 +67,10 @@ class SimulatorServer:
     cursor in the future means now. A restarted server replays the same frames while `speed` is 1.
     Tape: [from, until) is sent as fast as the reader reads, from the cursor if there is one; then the connection
     stays open in silence, or is closed with 1000 where `hold_at_end` is False.
+
+    Args:
+        seen_by: which host of the world this is: its version, its lag, its numbers. A host of version 2 serves both
+            `/subscribe` and `network.bsky.jetstream.subscribeEvents`, and refuses what a real one refuses.
     """
 
     def __init__(
@@ -67,8 +87,10 @@ class SimulatorServer:
         hold_at_end: bool = True,
         cache_seconds: int = 16,
         timetable: Sequence[Fault] = (),
+        seen_by: Host | None = None,
     ) -> None:
         self.world = world
+        self.seen_by = seen_by or Host()
         self.faults = Faults(world.config.seed)
         self.spans: list[Span] = []
         """One for each connection since the start, in order."""
@@ -82,7 +104,14 @@ class SimulatorServer:
         self._retention_s = max(retention_s, history_s)
         self._tape = tape
         self._hold_at_end = hold_at_end
-        self._encoded = EncodedWorld(world, cache_seconds=cache_seconds)
+        self._view = HostView(world, self.seen_by)
+        self._compressor: events.FrameCompressor | None = None
+        self._encoded = EncodedWorld(
+            self._view,
+            busy=world.config.posts_per_second >= INLINE_POSTS,
+            cache_seconds=cache_seconds,
+            compress=self._compress,
+        )
         self._timetable = timetable
         self._connections = 0
         self._origin = clock.now()
@@ -96,6 +125,7 @@ class SimulatorServer:
             self._host,
             self._port,
             process_request=self._admit,
+            select_subprotocol=_chosen,
             compression=None,
             ping_interval=None,
             close_timeout=_CLOSE_TIMEOUT_S,
@@ -143,19 +173,50 @@ class SimulatorServer:
         return self._ends_at
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
+        parts = urlsplit(request.path)
+        query = parse_qs(parts.query)
+        if self.seen_by.version == 2 and parts.path == events.DICTIONARY_PATH:
+            return self._dictionary().response(query)
         status = self.faults.refusal()
+        if self.seen_by.version == 2 and parts.path == events.PATH:
+            return self._admit_to_events(query, status)
         if status is not None:
             return connection.respond(HTTPStatus(status), "The simulator was told to refuse.\n")
-        parts = urlsplit(request.path)
         if parts.path not in _PATHS:
             return connection.respond(HTTPStatus.NOT_FOUND, "The stream is at /subscribe.\n")
-        query = parse_qs(parts.query)
+        wrong = ""
         cursor = query.get("cursor", ["0"])[0]
         if not cursor.isdecimal():
-            return connection.respond(HTTPStatus.BAD_REQUEST, f"cursor: {cursor!r} is no number of microseconds.\n")
+            wrong = f"cursor: {cursor!r} is no number of microseconds.\n"
         if query.get("compress", ["false"])[0] == "true":
-            return connection.respond(HTTPStatus.BAD_REQUEST, "compress: the simulator sends plain frames only.\n")
-        return None
+            wrong = "compress: the simulator sends plain frames only.\n"
+        return connection.respond(HTTPStatus.BAD_REQUEST, wrong) if wrong else None
+
+    def _admit_to_events(self, query: events.Query, status: int | None) -> Response | None:
+        if status is not None:
+            return events.xrpc_error(status, events.Refusal("ServiceUnavailable", "The simulator was told to refuse."))
+        refused = events.refusal(query, dictionary_id=_DICTIONARY_ID)
+        if refused is None:
+            began = self._event_start(query)
+            refused = began if isinstance(began, events.Refusal) else None
+        return None if refused is None else events.xrpc_error(400, refused)
+
+    def _event_start(self, query: events.Query) -> events.Start | events.Refusal:
+        return events.start(
+            query.get("cursor", (None,))[0],
+            self._view,
+            now=self.now(),
+            floor=self._floor(),
+            segment_s=self.seen_by.segment_s,
+        )
+
+    def _dictionary(self) -> events.FrameCompressor:
+        if self._compressor is None:
+            self._compressor = events.FrameCompressor(self.world.config, _DICTIONARY_ID)
+        return self._compressor
+
+    def _compress(self, frame: bytes) -> bytes:
+        return self._dictionary().compress(frame)
 
     async def _handle(self, websocket: ServerConnection) -> None:
         self._connections += 1
@@ -181,13 +242,58 @@ class SimulatorServer:
         """Send one reader what they asked for."""
         request = link.websocket.request
         assert request is not None, "admitted by its request"
-        query = parse_qs(urlsplit(request.path).query)
+        parts = urlsplit(request.path)
+        query = parse_qs(parts.query)
         cursor = int(query["cursor"][0]) if "cursor" in query else None
-        span = Span(link.number, cursor, self._start(cursor))
+        if self.seen_by.version == 2 and parts.path == events.PATH:
+            await self._speak_events(link, query, cursor)
+            return
+        span = Span(link.number, cursor, self._start(cursor), parts.path)
         self.spans.append(span)
-        await self._send(link, span, Wanted(query.get("wantedCollections", [])))
+        form: Format = "v1" if self.seen_by.version == 1 else "v1-numbered"
+        await self._send(link, span, Wish(Wanted(query.get("wantedCollections", [])), form))
 
-    def _start(self, cursor: Micros | None) -> Micros:
+    async def _speak_events(self, link: Link, query: events.Query, cursor: int | None) -> None:
+        """Send the events of `subscribeEvents`. Whatever the reader sends ends the connection."""
+        began = self._event_start(query)
+        assert isinstance(began, events.Start), "refused before the upgrade"
+        at = began.at
+        if cursor is None:
+            at -= round(self._history_s * MICROS_PER_SECOND) if self._tape is None else at - self._tape[0]
+        elif rewound := self.faults.rewind_s():
+            at = max(at - round(rewound * MICROS_PER_SECOND), self._floor())
+        span = Span(link.number, cursor, at, events.PATH)
+        self.spans.append(span)
+        wanted = events.EventFilter(query)
+        link.compress = self._compress if wanted.dictionary else None
+        link.speaks_events = True
+        if began.notice is not None:
+            await write(link, (link.wire(events.notice_frame(*began.notice)),))
+        wish = Wish(wanted, "v2", wanted.max_bytes, wanted.dictionary)
+        sending = asyncio.create_task(self._send(link, span, wish))
+        listening = asyncio.create_task(link.websocket.recv())
+        try:
+            await asyncio.wait({sending, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done() and listening.exception() is None:
+                await link.websocket.close(CloseCode.POLICY_VIOLATION, "this endpoint is server-push only")
+            await sending
+        finally:
+            for task in (sending, listening):
+                task.cancel()
+            await asyncio.gather(sending, listening, return_exceptions=True)
+
+    def _floor(self) -> Micros:
+        """The oldest instant that is still sent."""
+        return self._tape[0] if self._tape is not None else self.now() - round(self._retention_s * MICROS_PER_SECOND)
+
+    def _start(self, cursor: int | None) -> Micros:
+        """Where a reader of `/subscribe` begins: what lies out of reach is moved without a word."""
+        if cursor is not None and self.seen_by.version == 2:
+            cursor = (
+                self._view.at(cursor)
+                if cursor < events.TIME_CURSORS_FROM
+                else events.time_cursor(cursor, now=self.now(), floor=self._floor(), segment_s=self.seen_by.segment_s)
+            )
         if cursor is not None:
             cursor -= round(self.faults.rewind_s() * MICROS_PER_SECOND)
         if self._tape is not None:
@@ -195,22 +301,29 @@ class SimulatorServer:
         now = self.now()
         if cursor is None or cursor > now:
             return now - round(self._history_s * MICROS_PER_SECOND if cursor is None else 0)
-        return max(cursor, now - round(self._retention_s * MICROS_PER_SECOND))
+        return max(cursor, self._floor())
 
-    async def _send(self, link: Link, span: Span, wanted: Wanted) -> None:
+    async def _send(self, link: Link, span: Span, wish: Wish) -> None:
         position = span.started_at
+        replaying, lose = span.cursor is not None, 0
         while self._tape is None or position < self._tape[1]:
             await self.faults.flowing()
             now = self.now()
             second = position // MICROS_PER_SECOND
             if position >= now or (position > now - _TICK and self._ends_at is None):
-                self._encoded.prefetch(second + 1, wanted)
+                if replaying:
+                    replaying, lose = False, self.faults.cutover_loss()
+                self._encoded.prefetch(second + 1, wish.wanted, wish.form, compressed=wish.compressed)
                 await self._clock.sleep(TICK_S)
                 continue
-            encoded = await self._encoded.second(second, wanted)
+            encoded = await self._encoded.second(
+                second, wish.wanted, wish.form, max_bytes=wish.max_bytes, compressed=wish.compressed
+            )
             until = min(now, (second + 1) * MICROS_PER_SECOND)
             first, end = encoded.between(position, until)
-            for start in range(first, end, _CHUNK_FRAMES):
+            lost = min(lose, end - first)
+            lose -= lost
+            for start in range(first + lost, end, _CHUNK_FRAMES):
                 stop = min(start + _CHUNK_FRAMES, end)
                 await self.faults.flowing()
                 await self._pass_on(link, encoded.wires[start:stop])
@@ -236,6 +349,11 @@ class SimulatorServer:
             rate = self.faults.bytes_per_s
             if rate is not None:
                 await self._clock.sleep(len(wire) / rate)
+
+
+def _chosen(_: ServerConnection, offered: Sequence[str]) -> Subprotocol | None:
+    """Echo the one subprotocol that there is, and only as it is spelt."""
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in offered else None
 
 
 async def write(link: Link, wires: Sequence[bytes]) -> None:
