@@ -278,7 +278,7 @@ def _packages(locked: Sequence[str], platform: str, python: str, *, deployed: bo
     """
     wanted = "\n".join(locked) + "\n"
     compiler = pythons.find(python) if deployed else None
-    form = ("compiled" if compiler else "pruned") if deployed else "whole"
+    form = ("compiled, no empty folder" if compiler else "pruned, no empty folder") if deployed else "whole"
     key = hashlib.sha256(f"{form}\0{platform}\0{python}\0{_RULES}\0{wanted}".encode()).hexdigest()[:16]
     target = BUILT / f"packages-{key}"
     if target.exists():
@@ -314,6 +314,10 @@ def _prune(packages: Path) -> None:
             path.unlink()
         elif ".so" in path.suffixes:
             path.write_bytes(without_symbols(path.read_bytes()))
+    # A zip has no folders without files. Where one is left, Python imports it as a package with nothing in it.
+    for folder in sorted((path for path in packages.rglob("*") if path.is_dir()), reverse=True):
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _locked(requirements: Sequence[str], platform: str, python: str) -> list[str]:

@@ -71,6 +71,13 @@ def test_no_function_carries_what_it_does_not_run(name: str) -> None:
     assert not [entry for entry in found if "x86_64" in entry and entry.endswith(".so")]
 
 
+@pytest.mark.slow
+def test_what_stands_for_a_zip_has_no_folder_that_a_zip_has_not() -> None:
+    """Python imports an empty folder as a package: FastAPI starts without `pydantic/v1/`, and not with an empty one."""
+    for folder in assets.installed("api", *TARGET):
+        assert not [path for path in folder.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
 def modules_in(path: Path) -> tuple[set[str], dict[str, bytes]]:
     """The sources in a zip, and the compiled modules with how each begins, both by the name of the module's file."""
     with zipfile.ZipFile(path) as archive:
