@@ -48,6 +48,7 @@ ADMIN_MEMORY_MB = 1769
 ADMIN_DISK_MB = 10_240
 """As much as a function may have: a query brings the files that it reads. Paid for while one runs."""
 TRUSTED_PROXIES = "GROUNDSWELL_TRUSTED_PROXIES"
+PUBLIC_API_URL = "GROUNDSWELL_PUBLIC_API_URL"
 API_LOG = "ApiFunctionLog"
 """How the logical name of the log group of the API's function begins."""
 ROLE_OF = {"api": "api", "mover": "jobs", "cleanup": "jobs", "admin": "operator"}
@@ -145,18 +146,13 @@ class PlatformStack(Stack):
             Job(self, "CleanupJob", self.cleanup.function, every_minutes=chosen.cleanup_every_minutes, failures=topic),
         ]
         services: list[Construct] = [self.relay, self.mover, self.cleanup, self.admin]
-        traffic: list[Construct] = [*jobs]
         self.front = HttpFront(self, "Http", chosen)
         if chosen.combined:
             self._lead_to_task()
         else:
-            services += self._functions_of_the_api()
-            traffic.append(self._socket_routes())
-        traffic.append(self.front)
-        migration.execute_before(*services)
-        for part in traffic:
+            services.append(self._function_of_the_api())
+        for part in (*jobs, self.front):
             part.node.add_dependency(*services)
-
         self.site = Site(
             self,
             "Site",
@@ -165,6 +161,11 @@ class PlatformStack(Stack):
             ws_url=self.sockets_api.public_url if self.sockets_api else "",
             version=inputs.version,
         )
+        if self.sockets_api:
+            # It has to know the page's address, so that it comes after the page.
+            services.append(self._function_of_the_sockets())
+            self._socket_routes().node.add_dependency(*services)
+        migration.execute_before(*services)
         CfnOutput(self, "Page", value=self.site.url)
         CfnOutput(self, "SiteBucket", value=self.site.bucket.bucket_name)
         CfnOutput(self, "AdminFunctionName", value=self.admin.function.function_name)
@@ -194,23 +195,30 @@ class PlatformStack(Stack):
         )
         return migrate, migration
 
-    def _functions_of_the_api(self) -> list[Construct]:
+    def _function_of_the_api(self) -> ServiceFunction:
         chosen = self._inputs.knobs
         api = self._function(
             "Api", "api", "functions.api.handler.handler", memory=chosen.api_memory_mb,
             concurrency=chosen.api_concurrency, pool=chosen.api_pool, timeout_s=API_TIMEOUT_S,
         )  # fmt: skip
-        sockets = self._function(
-            "Sockets", "api", "functions.api.sockets.handler", memory=chosen.api_memory_mb,
-            concurrency=chosen.sockets_concurrency, pool=chosen.sockets_pool, timeout_s=API_TIMEOUT_S,
-        )  # fmt: skip
-        assert self.sockets_api is not None
         api.grant(["s3:GetObject"], f"{self._data.archive.arn}/*")
         self._let_ask_vectors(api)
+        self.functions["api"] = api
+        self.front.lead_to_function(api.function)
+        return api
+
+    def _function_of_the_sockets(self) -> ServiceFunction:
+        chosen = self._inputs.knobs
+        # Pages of other sites may not open the WebSocket, and the page is served under CloudFront's name.
+        page = {} if PUBLIC_API_URL in self._inputs.environment else {PUBLIC_API_URL: self.site.url}
+        sockets = self._function(
+            "Sockets", "api", "functions.api.sockets.handler", memory=chosen.api_memory_mb,
+            concurrency=chosen.sockets_concurrency, pool=chosen.sockets_pool, timeout_s=API_TIMEOUT_S, more=page,
+        )  # fmt: skip
+        assert self.sockets_api is not None
         for sender in (self.relay, sockets):
             sender.grant(["execute-api:ManageConnections"], self.sockets_api.manage_connections_arn())
-        self.functions |= {"api": api, "sockets": sockets}
-        self.front.lead_to_function(api.function)
+        self.functions["sockets"] = sockets
         # Here and not in the stack that watches: what exists in one topology alone must not be exported.
         self._data.alerts.alarm(
             self,
@@ -220,7 +228,7 @@ class PlatformStack(Stack):
             threshold=2,
             periods=3,
         )
-        return [api, sockets]
+        return sockets
 
     def _vectors(self) -> ServiceFunction | None:
         """The function that asks a vector index on the internet for functions that have no way there."""
@@ -280,6 +288,7 @@ class PlatformStack(Stack):
         pool: int | None = None,
         timeout_s: int = JOB_TIMEOUT_S,
         disk_mb: int = 512,
+        more: Mapping[str, object] | None = None,
     ) -> ServiceFunction:
         chosen = self._inputs.knobs
         scope_id = f"{id}Function"
@@ -301,6 +310,7 @@ class PlatformStack(Stack):
                 **self._database_of(service),
                 "GROUNDSWELL_DATA_DIR": FUNCTION_DATA_DIR,
                 "GROUNDSWELL_DATABASE_POOL_SIZE": pool or chosen.jobs_pool,
+                **(more or {}),
             },
             network=self._data.network,
             groups=[self._data.database.clients],

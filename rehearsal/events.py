@@ -68,9 +68,10 @@ def socket_event(
     kind: str = "MESSAGE",
     body: str | None = None,
     query: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     request_id: str = "r1",
 ) -> dict[str, Any]:
-    """Return a WebSocket API event; `kind` is CONNECT, MESSAGE or DISCONNECT."""
+    """Return a WebSocket API event; `kind` is CONNECT, MESSAGE or DISCONNECT. Messages have no headers."""
     event: dict[str, Any] = {
         "requestContext": {
             "routeKey": route,
@@ -88,4 +89,7 @@ def socket_event(
         event["body"] = body
     if query:
         event["queryStringParameters"] = dict(query)
+    if headers:
+        event["headers"] = dict(headers)
+        event["multiValueHeaders"] = {name: [value] for name, value in headers.items()}
     return event

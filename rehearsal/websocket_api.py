@@ -89,7 +89,9 @@ class WebSocketApi:
             return _message(429, "Too Many Requests")
         connection_id = secrets.token_urlsafe(10) + "="
         try:
-            admitted = await self._event("$connect", connection_id, kind="CONNECT", query=dict(request.query))
+            admitted = await self._event(
+                "$connect", connection_id, kind="CONNECT", query=dict(request.query), headers=dict(request.headers)
+            )
         except FunctionFailed:
             return _message(502, "Internal server error")
         if admitted["statusCode"] >= 300:

@@ -17,7 +17,7 @@ from functions.api.faults import problem_result
 from functions.api.lambda_limits import require_event
 from groundswell.errors import GroundswellError
 from groundswell.services.remote_sockets import RemoteSockets
-from groundswell.wiring.function_api import remote_sockets, warm_up
+from groundswell.wiring.function_api import host_rules, remote_sockets, warm_up
 from groundswell.wiring.function_runtime import function_log, initialise, runtime, traced
 
 logger = function_log("sockets")
@@ -27,7 +27,10 @@ metrics = Metrics(namespace="Groundswell", service="sockets")
 @traced("sockets")
 @metrics.log_metrics(capture_cold_start_metric=True)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  # noqa: ARG001 -- Lambda's signature
-    """Handle one event. 401 for a token that is not known, 503 with Retry-After while the database is away."""
+    """Handle one event.
+
+    403 for a page of another site, 401 for a token that is not known, 503 with Retry-After while the database is away.
+    """
     started = runtime().clock.monotonic()
     request: Mapping[str, Any] = {}
     try:
@@ -53,6 +56,11 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:  #
 async def _handle(sockets: RemoteSockets, event: dict[str, Any]) -> None:
     route, connection_id = event["requestContext"]["routeKey"], event["requestContext"]["connectionId"]
     if route == "$connect":
+        sent: Mapping[str, str] = event.get("headers") or {}
+        headers = {name.lower(): value for name, value in sent.items()}
+        refusal = host_rules().refuse_origin(headers.get("host"), headers.get("origin"))
+        if refusal is not None:
+            raise refusal
         parameters: dict[str, str] = event.get("queryStringParameters") or {}
         await sockets.connect(connection_id, parameters.get("token"))
     elif route == "$disconnect":

@@ -11,6 +11,7 @@ from functools import cache
 
 from starlette.types import ASGIApp
 
+from functions.api.host_rules import HostRules
 from groundswell import __version__, settings
 from groundswell.adapters.apigateway.management import ConnectionsApi
 from groundswell.adapters.postgres_connections import PostgresConnections
@@ -71,6 +72,13 @@ def http_application() -> ASGIApp:
     archive = open_archive(chosen.archive, chosen.data_dir, embedded=False)
     # API Gateway answers under its own names alone.
     return application(chosen, _api_pool(), models, None, Metrics(), archive=archive, allowed_hosts=("*",))
+
+
+@cache
+def host_rules() -> HostRules:
+    """Return which pages may open the WebSocket: the page of this deployment, and those that CORS names."""
+    chosen = _api_settings()
+    return HostRules(public_urls=(chosen.public_api_url or "", chosen.public_ws_url or ""), cors_origins=chosen.cors_origins)
 
 
 @cache

@@ -234,6 +234,16 @@ def test_the_page_finds_the_api_beside_it_and_the_socket_by_its_address(deployme
     assert any("execute-api" in json.dumps(each.get("SourceMarkers", [])) for each in copied)
 
 
+def test_the_function_of_the_sockets_knows_whose_pages_may_open_them(deployment: Get) -> None:
+    """A deployment that says nothing else lets in the page that it serves."""
+    budget = deployment("budget")
+    (distribution,) = budget.of_type("AWS::CloudFront::Distribution")
+    variables = budget.functions()["functions.api.sockets.handler"]["Environment"]["Variables"]
+    assert variables["GROUNDSWELL_PUBLIC_API_URL"] == {
+        "Fn::Join": ["", ["https://", {"Fn::GetAtt": [distribution, "DomainName"]}]]
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "mode", "variable"),
     [("budget", "Active", "off"), ("production", "Active", "xray"), ("own-qdrant", None, "off")],

@@ -162,6 +162,32 @@ def test_a_client_connects_is_greeted_subscribes_and_leaves(database_url: str) -
     with_sockets(database_url, scenario)
 
 
+def test_pages_of_this_deployment_open_the_socket_and_those_of_other_sites_do_not(database_url: str) -> None:
+    origins = {
+        None: 200,  # no browser
+        "https://d111.cloudfront.net": 200,
+        "https://friend.example": 200,
+        "https://evil.example": 403,
+        "https://d111.cloudfront.net.evil.example": 403,
+        "http://d111.cloudfront.net": 403,
+        "null": 403,
+    }
+
+    async def scenario(function: LocalFunction, endpoint: ConnectionsEndpoint) -> None:
+        for origin, status in origins.items():
+            headers = {"Host": "ws.example.com", **({"Origin": origin} if origin else {})}
+            event = socket_event("$connect", "c", kind="CONNECT", headers=headers)
+            assert (await function.invoke(event))["statusCode"] == status, origin
+        assert endpoint.types("c") == []
+
+    with_sockets(
+        database_url,
+        scenario,
+        GROUNDSWELL_PUBLIC_API_URL="https://d111.cloudfront.net",
+        GROUNDSWELL_CORS_ORIGINS="https://friend.example",
+    )
+
+
 def test_a_wrong_token_is_refused_with_401_and_a_right_one_is_not(database_url: str) -> None:
     async def make_key() -> str:
         pool = await open_pool(database_url, size=1, wait_s=5, statement_timeout_s=5, application_name="test")
