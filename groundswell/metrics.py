@@ -28,6 +28,11 @@ METRICS: tuple[Metric, ...] = (
     Metric("posts_stored_total", "counter", "Posts stored for the first time."),
     Metric("posts_updated_total", "counter", "Stored posts replaced by a later revision."),
     Metric("posts_deleted_total", "counter", "Stored posts removed because their author or network withdrew them."),
+    Metric("posts_hidden_total", "counter", "Posts hidden with their account, or received while it was hidden."),
+    Metric("posts_restored_total", "counter", "Hidden posts that came back when their account was active again."),
+    Metric(
+        "accounts_changed_total", "counter", "New states of whole accounts that were received, by status.", "status"
+    ),
     Metric("posts_duplicate_total", "counter", "Posts received again and not counted again."),
     Metric("reconnects_total", "counter", "Connections to the source that were lost.", "source"),
     Metric("sequence_gaps_total", "counter", "Holes in a source's sequence, each a recorded gap.", "source"),

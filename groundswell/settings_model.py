@@ -155,6 +155,9 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""
+    hidden_keep_days: int
+    """Days that the posts of a suspended, deactivated or taken-down account are kept, unseen, in case it
+    comes back. Then they are deleted."""
     alerts_keep_days: int
     """Days that alerts are kept."""
     ws_max_connections: int
@@ -395,6 +398,9 @@ class CleanupSettings(Settings, frozen=True, kw_only=True):
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""
+    hidden_keep_days: int
+    """Days that the posts of a suspended, deactivated or taken-down account are kept, unseen, in case it
+    comes back. Then they are deleted."""
     alerts_keep_days: int
     """Days that alerts are kept."""
     crash_point: str | None
@@ -684,6 +690,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     tombstones_keep_days: int
     """Days that a deletion is remembered, so that the post does not come back when a source or a recording
     sends it again. Deletions of archived posts are remembered as long as their file exists."""
+    hidden_keep_days: int
+    """Days that the posts of a suspended, deactivated or taken-down account are kept, unseen, in case it
+    comes back. Then they are deleted."""
     alerts_keep_days: int
     """Days that alerts are kept."""
     api_host: str

@@ -19,7 +19,7 @@ from groundswell.adapters.postgres_claims import PostgresClaims
 from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Post
+from groundswell.core.posts import MICROS_PER_SECOND, AccountChange, Deleted, Post
 from groundswell.core.retention import is_withdrawn
 from groundswell.ports.archive import Archive, PostFiles
 from groundswell.ports.storing import Batch
@@ -59,15 +59,25 @@ def deleted(of: Post, rev: str = "z") -> Deleted:
     return Deleted(source=of.source, author=of.author, event_time=of.event_time, cursor=of.cursor, id=of.id, rev=rev)
 
 
-def taken_down(author: str, until: int, source: str = "jetstream") -> Deleted:
-    return Deleted(source=source, author=author, event_time=until, cursor=until, cause="takendown")
+def account_deleted(author: str, until: int, source: str = "jetstream") -> AccountChange:
+    return AccountChange(source=source, author=author, event_time=until, cursor=until, status="deleted")
 
 
-def batch(*posts: Post, deletes: Sequence[Deleted] = (), source: str = "jetstream") -> Batch:
+def account_active(author: str, since: int, source: str = "jetstream") -> AccountChange:
+    return AccountChange(source=source, author=author, event_time=since, cursor=since, status="active")
+
+
+def batch(
+    *posts: Post,
+    deletes: Sequence[Deleted] = (),
+    accounts: Sequence[AccountChange] = (),
+    source: str = "jetstream",
+) -> Batch:
     return Batch(
         source=source,
         posts=posts,
         deletes=deletes,
+        accounts=accounts,
         cursor=1,
         covered_from=DAY_ONE,
         covered_until=DAY_ONE + 1,

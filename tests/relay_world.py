@@ -11,7 +11,7 @@ import psycopg
 
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
-from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Ignored, Post
+from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, AccountChange, Deleted, Ignored, Post
 from groundswell.metrics import Metrics
 from groundswell.ports.sources import Source
 from groundswell.ports.storing import Event
@@ -79,10 +79,15 @@ def tape(length: int = 60) -> list[TapeItem]:
                 cursor=when + 3, entities=("ticker:ETH",), operation="update",
             )  # fmt: skip
             items.append(edited)
-    gone = Deleted(
-        source="jetstream", author="did:plc:3", event_time=at(length * 2), cursor=at(length * 3), cause="takedown"
-    )
-    return [*items, gone]
+    for author, status, when in (
+        ("did:plc:2", "suspended", length * 0.4),
+        ("did:plc:5", "deactivated", length * 0.6),
+        ("did:plc:2", "active", length * 0.9),
+        ("did:plc:3", "deleted", length * 2),
+    ):
+        items.append(AccountChange("jetstream", author, at(when), at(when), status))
+    items.sort(key=lambda item: item.cursor or 0)
+    return items
 
 
 def make_relay(source: Source, store: Any, screen: Screen, *, recording: bool) -> Relay:
@@ -136,6 +141,8 @@ STORED = (
     "SELECT minute::text, posts FROM minute_totals ORDER BY 1",
     "SELECT minute::text, round(observed_seconds::numeric, 3)::text FROM coverage ORDER BY 1",
     "SELECT cursor, covered_until::text FROM cursors",
+    "SELECT id, rev, entities FROM hidden_posts ORDER BY id",
+    "SELECT author, status, hidden, at::text FROM account_states ORDER BY author",
 )
 
 
@@ -160,6 +167,7 @@ def rows(url: str, query: str) -> list[tuple[Any, ...]]:
 def wipe(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "TRUNCATE posts, tombstones, author_tombstones, minute_authors, minute_counts, minute_totals, coverage,"
+            "TRUNCATE posts, hidden_posts, account_states, tombstones, author_tombstones, minute_authors,"
+            " minute_counts, minute_totals, coverage,"
             " cursors, gaps, outbox, events RESTART IDENTITY"
         )

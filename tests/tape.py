@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from groundswell.core.posts import Decoded, Deleted, Ignored, Post
+from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Post
 from groundswell.core.session import ConnectionLost
 from groundswell.ports.sources import SourceEnded
 
-TapeItem = Post | Deleted | Ignored
+TapeItem = Post | Deleted | AccountChange | Ignored
 
 
 class TapeConnection:
@@ -77,16 +77,17 @@ class TapeSource:
 class _Box(msgspec.Struct):
     post: Post | None = None
     deleted: Deleted | None = None
+    account: AccountChange | None = None
     ignored: Ignored | None = None
 
 
 def _ENCODE(item: TapeItem) -> bytes:
-    kind = {Post: "post", Deleted: "deleted", Ignored: "ignored"}[type(item)]
+    kind = {Post: "post", Deleted: "deleted", AccountChange: "account", Ignored: "ignored"}[type(item)]
     return msgspec.msgpack.encode(_Box(**{kind: item}))
 
 
 def _DECODE(raw: bytes) -> Decoded:
     box = msgspec.msgpack.decode(raw, type=_Box)
-    found = box.post or box.deleted or box.ignored
+    found = box.post or box.deleted or box.account or box.ignored
     assert found is not None
     return found

@@ -129,7 +129,7 @@ class DiskSpool:
     # -------------------------------------------------------------- appending
     async def append(self, spooled: Spooled) -> None:
         work = spooled.work
-        items = len(work.posts) + len(work.deletes) if isinstance(work, Batch) else 0
+        items = len(work.posts) + len(work.deletes) + len(work.accounts) if isinstance(work, Batch) else 0
         writing = asyncio.ensure_future(asyncio.to_thread(self._append, spooled, items, self.size))
         self._appending = True
         try:

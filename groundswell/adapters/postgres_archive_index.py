@@ -10,7 +10,7 @@ import msgspec
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
 from groundswell.adapters.postgres_store import LIST_SEPARATOR, Cursor, apply_counts, searchable
 from groundswell.core.deltas import Counted, count_deltas
-from groundswell.core.retention import ArchiveRow, Authors, Manifest, archive_key, withdrawn_rows
+from groundswell.core.retention import ALWAYS, ArchiveRow, Authors, Manifest, archive_key, withdrawn_rows
 from groundswell.ports.archive import ArchivedFile, Withdrawal
 from groundswell.sql import queries
 
@@ -29,12 +29,12 @@ class PostgresArchiveIndex:
         values = {"since": since, "until": until, "source": source}
         async with connection(self._pool) as conn:
             rows = await (await conn.execute(SQL["files"], values)).fetchall()
-        return [_file(row) for row in rows]
+        return [archived_file(row) for row in rows]
 
     async def file_of(self, post_id: str) -> ArchivedFile | None:
         async with connection(self._pool) as conn:
             row = await (await conn.execute(SQL["file_of"], {"key": archive_key(post_id)})).fetchone()
-        return None if row is None else _file(row)
+        return None if row is None else archived_file(row)
 
     async def withdrawn(self, file_ids: Sequence[int]) -> tuple[Mapping[int, frozenset[bytes]], Authors]:
         values = {"file_ids": list(file_ids)}
@@ -42,7 +42,7 @@ class PostgresArchiveIndex:
         async with connection(self._pool) as conn:
             for file_id, key in await (await conn.execute(SQL["withdrawn_keys"], values)).fetchall():
                 keys.setdefault(file_id, set()).add(bytes(key))
-            authors = await _authors(conn, values)
+            authors, _ = await _authors(conn, values)
         return {file_id: frozenset(found) for file_id, found in keys.items()}, authors
 
     async def names(self) -> frozenset[str]:
@@ -54,12 +54,12 @@ class PostgresArchiveIndex:
             row = await (await conn.execute(SQL["pending_file"], {"after": after})).fetchone()
             if row is None:
                 return None
-            return await _pending_of(conn, _file(row))
+            return await _pending_of(conn, archived_file(row))
 
     async def settle(self, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]) -> int:
         async with connection(self._pool) as conn, conn.cursor() as cur:
             await cur.execute(SQL["lock_places"])
-            return await _settle(cur, withdrawal, gone, kept)
+            return await _settle(conn, cur, withdrawal, gone, kept)
 
     async def restore(self, file: ArchivedFile, rows: Sequence[ArchiveRow]) -> int:
         async with connection(self._pool) as conn, conn.cursor() as cur:
@@ -70,7 +70,7 @@ class PostgresArchiveIndex:
             # No deletion is stored while the lock is held: what is settled now is all that there is.
             withdrawal = await _pending_of(conn, file)
             if withdrawal.revs or withdrawal.authors:
-                await _settle(cur, withdrawal, *withdrawn_rows(rows, withdrawal.revs, withdrawal.authors))
+                await _settle(conn, cur, withdrawal, *withdrawn_rows(rows, withdrawal.revs, withdrawal.authors))
             back = await (await conn.execute(SQL["restore"], {"file_id": file.id, **_columns(rows)})).fetchone()
             assert back is not None, "restore always answers a count"
             await conn.execute(SQL["discard"], {"file_id": file.id})
@@ -79,39 +79,48 @@ class PostgresArchiveIndex:
 
 async def _pending_of(conn: Connection, file: ArchivedFile) -> Withdrawal:
     revs = await (await conn.execute(SQL["pending_revs"], {"file_id": file.id})).fetchall()
-    authors = await _authors(conn, {"file_ids": [file.id]})
-    return Withdrawal(file=file, revs={bytes(key): rev for key, rev in revs}, authors=authors)
+    authors, deleted = await _authors(conn, {"file_ids": [file.id]})
+    return Withdrawal(file=file, revs={bytes(key): rev for key, rev in revs}, authors=authors, deleted=deleted)
 
 
-async def _settle(cur: Cursor, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]) -> int:
+async def _settle(
+    conn: Connection, cur: Cursor, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]
+) -> int:
     """Subtract what is withdrawn from the counts; answers how many posts. The caller holds the lock on places."""
     file_id, source = withdrawal.file.id, withdrawal.file.manifest.source
+    # An account may have come back, or be withdrawn further, since the file was read.
+    now, deleted = await _authors(conn, {"file_ids": [file_id]})
+    authors = {author: min(until, now[author]) for author, until in withdrawal.authors.items() if author in now}
+    gone, _ = withdrawn_rows(gone, withdrawal.revs, authors)
     by_key = {archive_key(row.id): row for row in gone}
-    authors = list(withdrawal.authors.items())
+    done = [author for author, until in authors.items() if until >= now[author]]
     if kept:
         await cur.execute(SQL["reinstate"], {"file_id": file_id, "key": list(kept)})
     await cur.execute(SQL["settle"], {"file_id": file_id, "key": list(by_key)})
     settled = [by_key[bytes(key)] for (key,) in await cur.fetchall()]
     counted = [Counted(row.author, row.entities, row.event_time) for row in settled]
     await apply_counts(cur, source, count_deltas((), counted))
+    final = {archive_key(row.id) for row in withdrawn_rows(settled, withdrawal.revs, deleted)[0]}
+    if hidden := [row for row in settled if archive_key(row.id) not in final]:
+        columns = {**_columns(hidden), "ingested_at": [row.ingested_at for row in hidden]}
+        await cur.execute(SQL["hide_archived"], columns)
     await cur.execute(
         SQL["settle_takedowns"],
-        {
-            "file_id": file_id,
-            "source": [source for (source, _), _ in authors],
-            "author": [author for (_, author), _ in authors],
-            "until": [until for _, until in authors],
-        },
+        {"file_id": file_id, "source": [source for source, _ in done], "author": [author for _, author in done]},
     )
     return len(settled)
 
 
-async def _authors(conn: Connection, values: Mapping[str, Any]) -> Authors:
+async def _authors(conn: Connection, values: Mapping[str, Any]) -> tuple[Authors, Authors]:
+    """Up to when posts of accounts are withdrawn from these files, and up to when those that were deleted are gone."""
     rows = await (await conn.execute(SQL["withdrawn_authors"], values)).fetchall()
-    return {(source, author): until for source, author, until in rows}
+    withdrawn = {(source, author): ALWAYS if hidden else until or 0 for source, author, until, hidden in rows}
+    deleted = {(source, author): until for source, author, until, _ in rows if until is not None}
+    return withdrawn, deleted
 
 
-def _file(row: Sequence[Any]) -> ArchivedFile:
+def archived_file(row: Sequence[Any]) -> ArchivedFile:
+    """Return the file in columns that are selected as id, manifest, withdrawn posts."""
     return ArchivedFile(id=row[0], manifest=msgspec.json.decode(row[1], type=Manifest), withdrawn=row[2])
 
 

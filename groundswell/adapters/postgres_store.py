@@ -9,11 +9,12 @@ import msgspec
 from psycopg import AsyncCursor
 
 from groundswell.adapters.postgres_pool import Pool, connection
+from groundswell.core.accounts import HIDING, UNKNOWN
 from groundswell.core.coverage import MinutePart, advance, minute_parts
 from groundswell.core.deltas import CountDeltas, Counted, count_deltas
 from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
-from groundswell.core.posts import Deleted, Micros, Post
+from groundswell.core.posts import AccountChange, Deleted, Micros, Post
 from groundswell.core.retention import archive_key, author_key
 from groundswell.core.terms import search_vector
 from groundswell.ports.storing import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
@@ -24,10 +25,13 @@ SQL = queries("store")
 POSTS_PER_EVENT = 40
 """Keeps a `posts.new` frame of ordinary posts under the 32 KB that API Gateway carries."""
 
+DELETES_PER_EVENT = 200
 LIST_SEPARATOR = "\x1f"
 _NO_DATA = msgspec.Raw(b"{}")
 
 Cursor: TypeAlias = AsyncCursor[tuple[Any, ...]]
+Gone: TypeAlias = tuple[str, Counted]
+"""The id of a post that nobody may read any more, and what it counted."""
 Fence: TypeAlias = Callable[[Cursor], Awaitable[None]]
 """Fails a transaction whose process may no longer write; see `PostgresLease.require`."""
 
@@ -61,14 +65,17 @@ class PostgresStore:
                 await self._fence(cur)
             covered_until: Micros | None = locked[1]
 
-            created = await _insert(cur, batch)
-            added = [_counted(stored.post) for stored in created]
+            # Accounts first: posts of the batch then go at once to where they belong.
+            withdrawn, hidden, restored = await _change_accounts(cur, batch)
+            created, kept = await _insert(cur, batch)
+            added = [*restored, *(_counted(stored.post) for stored in created)]
             removed: list[Counted] = []
-            edits = await _edit(cur, batch, {stored.post.id for stored in created})
+            edits = await _edit(cur, batch, kept | {stored.post.id for stored in created})
             for before, after in edits:
                 removed.append(before)
                 added.append(after)
-            gone = await _delete(cur, batch)
+            deleted = await _delete(cur, batch)
+            gone = [*withdrawn, *hidden, *deleted]
             removed.extend(counted for _, counted in gone)
 
             await apply_counts(cur, batch.source, count_deltas(added, removed), batch.covered_until)
@@ -81,8 +88,10 @@ class PostgresStore:
         return Committed(
             created=created,
             updated=len(edits),
-            deleted=len(gone),
-            duplicates=len(batch.posts) - len(created) - len(edits),
+            deleted=len(withdrawn) + len(deleted),
+            hidden=len(hidden) + len(kept),
+            restored=len(restored),
+            duplicates=len(batch.posts) - len(created) - len(kept) - len(edits),
             events=events,
         )
 
@@ -131,10 +140,11 @@ class PostgresStore:
             await conn.execute(SQL["report_component"], values)
 
 
-async def _insert(cur: Cursor, batch: Batch) -> list[StoredPost]:
+async def _insert(cur: Cursor, batch: Batch) -> tuple[list[StoredPost], set[str]]:
+    """Store the new posts; answers those that are visible, and the ids of those whose account is hidden."""
     posts = batch.posts
     if not posts:
-        return []
+        return [], set()
     columns = {
         "source": batch.source,
         "id": [p.id for p in posts],
@@ -152,7 +162,9 @@ async def _insert(cur: Cursor, batch: Batch) -> list[StoredPost]:
     }
     await cur.execute(SQL["insert_posts"], columns)
     by_id = {p.id: p for p in posts}
-    return [StoredPost(pk, by_id[post_id]) for pk, post_id in await cur.fetchall()]
+    rows = await cur.fetchall()
+    created = [StoredPost(pk, by_id[post_id]) for pk, post_id in rows if pk is not None]
+    return created, {post_id for pk, post_id in rows if pk is None}
 
 
 async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Counted, Counted]]:
@@ -160,32 +172,33 @@ async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Coun
     known = {p.id: p for p in batch.posts if p.id not in created}
     if not known:
         return []
+    await cur.execute(SQL["update_hidden_posts"], {"id": list(known), **_contents(list(known.values()))})
     await cur.execute(SQL["lock_older_revisions"], {"id": list(known), "rev": [p.rev for p in known.values()]})
     rows = await cur.fetchall()
     if not rows:
         return []
     newer = [known[row[1]] for row in rows]
-    await cur.execute(
-        SQL["update_posts"],
-        {
-            "pk": [row[0] for row in rows],
-            "text": [p.text for p in newer],
-            "lang": [p.lang for p in newer],
-            "rev": [p.rev for p in newer],
-            "entities": [LIST_SEPARATOR.join(p.entities) for p in newer],
-            "reply_to": [p.reply_to for p in newer],
-            "quote_of": [p.quote_of for p in newer],
-            **searchable([p.text for p in newer]),
-        },
-    )
+    await cur.execute(SQL["update_posts"], {"pk": [row[0] for row in rows], **_contents(newer)})
     return [
         (Counted(author, tuple(entities), event_time), Counted(author, post.entities, event_time))
         for (_, _, author, entities, event_time), post in zip(rows, newer, strict=True)
     ]
 
 
-async def _delete(cur: Cursor, batch: Batch) -> list[tuple[str, Counted]]:
-    rows: list[tuple[Any, ...]] = []
+def _contents(posts: Sequence[Post]) -> dict[str, Any]:
+    """The columns that an edit replaces."""
+    return {
+        "text": [p.text for p in posts],
+        "lang": [p.lang for p in posts],
+        "rev": [p.rev for p in posts],
+        "entities": [LIST_SEPARATOR.join(p.entities) for p in posts],
+        "reply_to": [p.reply_to for p in posts],
+        "quote_of": [p.quote_of for p in posts],
+        **searchable([p.text for p in posts]),
+    }
+
+
+async def _delete(cur: Cursor, batch: Batch) -> list[Gone]:
     single = {d.id: d for d in batch.deletes if d.id is not None}
     if single:
         await cur.execute(
@@ -196,32 +209,73 @@ async def _delete(cur: Cursor, batch: Batch) -> list[tuple[str, Counted]]:
                 "key": [archive_key(post_id) for post_id in single],
             },
         )
-        rows += await cur.fetchall()
-    accounts = _last_by_author(d for d in batch.deletes if d.id is None)
-    if accounts:
+        return await _gone(cur)
+    return []
+
+
+async def _change_accounts(cur: Cursor, batch: Batch) -> tuple[list[Gone], list[Gone], list[Counted]]:
+    """Bring accounts into their new states; answers which posts were deleted, were hidden, and came back."""
+    changes = [*(_of_earlier_release(d) for d in batch.deletes if d.id is None), *batch.accounts]
+    withdrawn: list[Gone] = []
+    hidden: list[Gone] = []
+    restored: list[Counted] = []
+    if not changes:
+        return withdrawn, hidden, restored
+    if ends := _latest(change for change in changes if change.is_final):
         await cur.execute(
             SQL["delete_authors"],
             {
                 "source": batch.source,
-                "author": list(accounts),
-                "author_key": [author_key(author) for author in accounts],
-                "cause": [d.cause for d in accounts.values()],
-                "until": [d.event_time for d in accounts.values()],
+                "author": list(ends),
+                "author_key": [author_key(author) for author in ends],
+                "cause": [end.status for end in ends.values()],
+                "until": [end.event_time for end in ends.values()],
             },
         )
-        rows += await cur.fetchall()
+        withdrawn = await _gone(cur)
+    states = _latest(changes)
+    await cur.execute(
+        SQL["set_states"],
+        {
+            "source": batch.source,
+            "author": list(states),
+            "status": [state.status for state in states.values()],
+            "hidden": [state.hides for state in states.values()],
+            "at": [state.event_time for state in states.values()],
+        },
+    )
+    now = await cur.fetchall()
+    if hiding := [author for author, hides in now if hides]:
+        keys = [author_key(author) for author in hiding]
+        await cur.execute(SQL["hide_posts"], {"source": batch.source, "author": hiding, "author_key": keys})
+        hidden = await _gone(cur)
+    if showing := [author for author, hides in now if not hides]:
+        await cur.execute(SQL["show_posts"], {"source": batch.source, "author": showing})
+        restored = [
+            Counted(author, tuple(entities), event_time) for author, entities, event_time in await cur.fetchall()
+        ]
+    return withdrawn, hidden, restored
+
+
+def _of_earlier_release(deleted: Deleted) -> AccountChange:
+    """Return the state of an account as it was spooled before accounts had states."""
+    status = deleted.cause if deleted.cause in HIDING else UNKNOWN
+    return AccountChange(deleted.source, deleted.author, deleted.event_time, deleted.cursor, status)
+
+
+def _latest(changes: Iterable[AccountChange]) -> dict[str, AccountChange]:
+    """The latest change of each account, sorted, so that two writers lock rows in the same order."""
+    found: dict[str, AccountChange] = {}
+    for change in sorted(changes, key=lambda each: (each.author, each.event_time, each.hides)):
+        found[change.author] = change
+    return found
+
+
+async def _gone(cur: Cursor) -> list[Gone]:
     return [
-        (post_id, Counted(author, tuple(entities), event_time)) for _, post_id, author, entities, event_time in rows
+        (post_id, Counted(author, tuple(entities), event_time))
+        for _, post_id, author, entities, event_time in await cur.fetchall()
     ]
-
-
-def _last_by_author(deletes: Iterable[Deleted]) -> dict[str, Deleted]:
-    last: dict[str, Deleted] = {}
-    for deleted in deletes:
-        known = last.get(deleted.author)
-        if known is None or known.event_time <= deleted.event_time:
-            last[deleted.author] = deleted
-    return last
 
 
 async def apply_counts(cur: Cursor, source: str, deltas: CountDeltas, known_at: Micros | None = None) -> None:
@@ -280,11 +334,19 @@ async def _announce(cur: Cursor, batch: Batch, created: Sequence[StoredPost], de
     drafts = [EventDraft("posts.new", _NO_DATA, batch.live) for _ in chunks]
     pks = [",".join(str(stored.pk) for stored in chunk) for chunk in chunks]
     posts = [tuple(stored.post for stored in chunk) for chunk in chunks]
-    for i in range(0, len(deleted), 200):
-        drafts.append(EventDraft("posts.deleted", _json({"ids": deleted[i : i + 200]}), batch.live))
-        pks.append("")
-        posts.append(())
+    gone = deleted_drafts(deleted, live=batch.live)
+    drafts += gone
+    pks += [""] * len(gone)
+    posts += [()] * len(gone)
     return await append(cur, drafts, pks, posts) if drafts else []
+
+
+def deleted_drafts(ids: Sequence[str], *, live: bool) -> list[EventDraft]:
+    """Return what makes open pages drop these posts."""
+    return [
+        EventDraft("posts.deleted", _json({"ids": ids[i : i + DELETES_PER_EVENT]}), live)
+        for i in range(0, len(ids), DELETES_PER_EVENT)
+    ]
 
 
 async def append(

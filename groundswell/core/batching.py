@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from groundswell.core.posts import Decoded, Deleted, Ignored, Micros, Post
+from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Micros, Post
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -14,6 +14,8 @@ class Taken(msgspec.Struct, frozen=True):
 
     posts: tuple[Post, ...]
     deletes: tuple[Deleted, ...]
+    accounts: tuple[AccountChange, ...]
+    """Of each account the latest state, and before it the latest deletion if that is another."""
     cursor: int | None
     """The greatest cursor of all frames in it, ignored ones too."""
     first_event_time: Micros | None
@@ -31,7 +33,7 @@ class Batcher:
     The result is what storing the frames one by one in order would leave behind:
     - of several operations on one id the one with the last `rev` stays; a delete is not outrun by its own creation;
     - an edit brings its content, and leaves the event time of the operation that it edits, as the store does;
-    - an account's end drops what its author said earlier in the batch, and leaves what they say later.
+    - of several states of one account the latest by event time stays, and the latest deletion.
     It relies on what holds on the networks we read: the id of a withdrawn post is never used again.
     Memory is bounded by `max_items`: a caller that keeps adding past `due` is the only way beyond it.
     """
@@ -45,7 +47,8 @@ class Batcher:
 
     def _reset(self) -> None:
         self._by_id: dict[str, Post | Deleted] = {}
-        self._accounts: dict[str, Deleted] = {}
+        self._accounts: dict[str, AccountChange] = {}
+        self._deleted_accounts: dict[str, AccountChange] = {}
         self._ignored: Counter[str] = Counter()
         self._frames = 0
         self._since: float | None = None
@@ -80,10 +83,10 @@ class Batcher:
             self._fold(decoded.id, decoded)
         elif isinstance(decoded, Ignored):
             self._ignored[decoded.reason] += 1
+        elif isinstance(decoded, AccountChange):
+            self._change_account(decoded)
         elif decoded.id is not None:
             self._fold(decoded.id, decoded)
-        else:
-            self._end_account(decoded)
         return len(self) >= self._max_items
 
     def due(self, now_monotonic: float) -> bool:
@@ -97,7 +100,11 @@ class Batcher:
         operations = self._by_id.values()
         taken = Taken(
             posts=tuple(op for op in operations if isinstance(op, Post)),
-            deletes=(*(op for op in operations if isinstance(op, Deleted)), *self._accounts.values()),
+            deletes=tuple(op for op in operations if isinstance(op, Deleted)),
+            accounts=(
+                *(gone for gone in self._deleted_accounts.values() if gone is not self._accounts[gone.author]),
+                *self._accounts.values(),
+            ),
             cursor=self._cursor,
             first_event_time=self._first,
             last_event_time=self._last,
@@ -114,18 +121,18 @@ class Batcher:
         elif _supersedes(op, known):
             self._by_id[post_id] = _merge(known, op)
 
-    def _end_account(self, gone: Deleted) -> None:
-        # A post stamped later than the account's end outlives it in the store, whatever the order of arrival.
-        said = [
-            post_id
-            for post_id, op in self._by_id.items()
-            if isinstance(op, Post) and op.author == gone.author and op.event_time <= gone.event_time
-        ]
-        for post_id in said:
-            del self._by_id[post_id]
-        known_end = self._accounts.get(gone.author)
-        if known_end is None or gone.event_time >= known_end.event_time:
-            self._accounts[gone.author] = gone
+    def _change_account(self, change: AccountChange) -> None:
+        known = self._accounts.get(change.author)
+        if known is None or _is_later(change, known):
+            self._accounts[change.author] = change
+        gone = self._deleted_accounts.get(change.author)
+        if change.is_final and (gone is None or change.event_time >= gone.event_time):
+            self._deleted_accounts[change.author] = change
+
+
+def _is_later(change: AccountChange, known: AccountChange) -> bool:
+    """Of two states of one instant the one that hides stands, as in the store."""
+    return (change.event_time, change.hides) >= (known.event_time, known.hides)
 
 
 def _supersedes(op: Post | Deleted, known: Post | Deleted) -> bool:

@@ -17,6 +17,7 @@ KEYS = "api_keys"
 
 API_WRITES = frozenset({"alert_rules", "message_spend", "ws_connections"})
 RELAY_WRITES = API_WRITES | {
+    "account_states",
     "alerts",
     "archive_takedowns",
     "archive_withdrawals",
@@ -29,6 +30,7 @@ RELAY_WRITES = API_WRITES | {
     "events",
     "gaps",
     "habits",
+    "hidden_posts",
     "index_rebuilds",
     "late_counts",
     "minute_authors",
@@ -46,6 +48,7 @@ RELAY_WRITES = API_WRITES | {
 }
 JOBS_WRITES = frozenset(
     {
+        "account_states",
         "alerts",
         "archive_claims",
         "archive_files",
@@ -56,6 +59,7 @@ JOBS_WRITES = frozenset(
         "components",
         "coverage",
         "events",
+        "hidden_posts",
         "late_counts",
         "minute_authors",
         "minute_counts",

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from groundswell.core.accounts import ACCOUNT_PASSING, account_change
 from groundswell.core.cursor import is_plausible
 from groundswell.core.entities import EntityExtractor, Facet
 from groundswell.core.instants import from_datetime
@@ -26,7 +27,7 @@ from groundswell.core.jetstream_messages import (
     peek_message_time,
     read_message,
 )
-from groundswell.core.posts import Decoded, Deleted, Ignored, Micros, Post
+from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Micros, Post
 from groundswell.core.text.languages import primary_language
 
 POST_COLLECTION = "app.bsky.feed.post"
@@ -44,8 +45,6 @@ BAD_TIME = "bad-time"
 NO_TEXT = "no-text"
 OTHER_COLLECTION = "other-collection"
 IDENTITY = "identity"
-ACCOUNT_ACTIVE = "account-active"
-ACCOUNT_PASSING = "account-passing"
 SYNC = "sync"
 INFO = "info"
 STREAM_ERROR = "stream-error"
@@ -60,7 +59,6 @@ IGNORED_REASONS: dict[str, str] = {
     NO_TEXT: "a post whose text is missing or is no text",
     OTHER_COLLECTION: "a commit to something else than posts: likes, follows, blocks and so on",
     IDENTITY: "a change of handle or keys",
-    ACCOUNT_ACTIVE: "an account that is active (again)",
     ACCOUNT_PASSING: "an account out of step or throttled for a while: its posts stand",
     SYNC: "a repository whose events were incomplete: its records follow",
     INFO: "a notice of the host about the stream, such as a cursor that it moved",
@@ -69,8 +67,6 @@ IGNORED_REASONS: dict[str, str] = {
 """Every reason for an `Ignored`, with its meaning. The reasons are the labels of a metric."""
 
 _OTHER_KINDS = {"identity": IDENTITY, "commit": MALFORMED, "account": MALFORMED, "sync": MALFORMED}
-_GONE = frozenset({"takendown", "suspended", "deleted", "deactivated"})
-_PASSING = frozenset({"desynchronized", "throttled"})
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 512
 _TIME_IN_HEAD = re.compile(rb'"time_us"\s*:\s*(\d{1,17})\s*[,}]')
@@ -240,13 +236,8 @@ def _commit_of(event: Event) -> _Commit | None:
     return _Commit(operation, collection, rkey, rev, event.record)
 
 
-def _decode_account(did: str, at: Micros, account: Account, source: str) -> Deleted | Ignored:
-    if account.active:
-        return Ignored(ACCOUNT_ACTIVE, at, at)
-    if account.status in _PASSING:
-        return Ignored(ACCOUNT_PASSING, at, at)
-    cause = account.status if account.status in _GONE else None
-    return Deleted(source=source, author=did, event_time=at, cursor=at, cause=cause or "deactivated")
+def _decode_account(did: str, at: Micros, account: Account, source: str) -> AccountChange | Ignored:
+    return account_change(source, did, at, active=account.active, status=account.status, cursor=at)
 
 
 def _decode_commit(

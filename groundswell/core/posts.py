@@ -48,7 +48,10 @@ class Post(msgspec.Struct, frozen=True, gc=False):
 
 
 class Deleted(msgspec.Struct, frozen=True, gc=False):
-    """A post withdrawn by its author (`id` set), or a whole account gone (`id` is None)."""
+    """A post withdrawn by its author.
+
+    Without an `id` it is a whole account, as an earlier release spooled it: see `AccountChange`.
+    """
 
     source: str
     author: str
@@ -57,7 +60,27 @@ class Deleted(msgspec.Struct, frozen=True, gc=False):
     id: str | None = None
     rev: str = ""
     cause: str = "deleted"
-    """`deleted`, or the account's state as the network names it: `takendown`, `suspended`, `deactivated`."""
+
+
+class AccountChange(msgspec.Struct, frozen=True, gc=False):
+    """A new state of a whole account. `core.accounts` says what it means for the posts."""
+
+    source: str
+    author: str
+    event_time: Micros
+    cursor: int
+    status: str
+    """`active`, or why it is not: `deleted`, `takendown`, `suspended`, `deactivated`, `unknown`."""
+
+    @property
+    def hides(self) -> bool:
+        """Whether the account's posts are not to be shown."""
+        return self.status != "active"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether what the account posted up to now is deleted."""
+        return self.status == "deleted"
 
 
 class Ignored(msgspec.Struct, frozen=True, gc=False):
@@ -70,4 +93,4 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     event_time: Micros | None = None
 
 
-Decoded: TypeAlias = Post | Deleted | Ignored
+Decoded: TypeAlias = Post | Deleted | AccountChange | Ignored

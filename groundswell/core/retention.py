@@ -26,7 +26,9 @@ PREFIX = "posts/v1/"
 _LONGEST_SOURCE = 150
 
 Authors: TypeAlias = Mapping[tuple[str, str], Micros]
-"""(source, author) of accounts taken down, with the instant up to which their posts are withdrawn."""
+"""(source, author) of accounts that were deleted or hidden, with the instant up to which their posts are withdrawn."""
+ALWAYS: Micros = 2**63 - 1
+"""Where all posts of an account are withdrawn, whenever they were written."""
 
 
 class ArchiveRow(msgspec.Struct, frozen=True, gc=False):
@@ -223,7 +225,7 @@ def withdrawn_rows(
 
     Args:
         revs: the revision of each deletion, by the post's key; an empty one deletes every revision.
-        authors: accounts that were taken down, and up to when.
+        authors: accounts whose posts are withdrawn, and up to when.
     """
     gone: list[ArchiveRow] = []
     kept: list[bytes] = []

@@ -164,6 +164,8 @@ class Withdrawal(msgspec.Struct, frozen=True):
     revs: Mapping[bytes, str]
     """By key of the post, the revision of its deletion."""
     authors: Authors
+    deleted: Authors
+    """Of these accounts, those that were deleted, and up to when. All else that is withdrawn of `authors` is hidden."""
 
 
 class ArchiveIndex(Protocol):
@@ -192,7 +194,8 @@ class ArchiveIndex(Protocol):
     async def settle(self, withdrawal: Withdrawal, gone: Sequence[ArchiveRow], kept: Sequence[bytes]) -> int:
         """In one transaction: subtract what `gone` counted, each post once however often this is called.
 
-        `kept` are keys whose post is newer than its deletion, and stays. Answers how many posts were subtracted.
+        Posts of hidden accounts are kept, to come back with their account. `kept` are keys whose post is newer than its
+        deletion, and stays. Answers how many posts were subtracted.
         """
         ...
 

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from groundswell.core.posts import Deleted, Micros, Post
+from groundswell.core.posts import AccountChange, Deleted, Micros, Post
 
 GapCause: TypeAlias = Literal[
     "start",
@@ -44,6 +44,8 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
     live: bool = True
     resent: tuple[tuple[Micros, Micros], ...] = ()
     """Other stretches that were watched: what the source sent again from before `covered_from`."""
+    accounts: Sequence[AccountChange] = ()
+    """New states of whole accounts."""
 
 
 class GapOpens(msgspec.Struct, frozen=True, tag="gap-opens"):
@@ -95,6 +97,11 @@ class Committed(msgspec.Struct, frozen=True):
     created: Sequence[StoredPost]
     updated: int
     deleted: int
+    """Posts that are gone, hidden ones not among them."""
+    hidden: int
+    """Posts that were hidden with their account, or came while it was."""
+    restored: int
+    """Posts that came back with their account."""
     duplicates: int
     events: Sequence[Event]
 

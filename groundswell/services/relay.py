@@ -384,6 +384,7 @@ class Relay:
                         source=self._source.name,
                         posts=taken.posts,
                         deletes=taken.deletes,
+                        accounts=taken.accounts,
                         cursor=taken.cursor,
                         covered_from=stretch.covered_from,
                         covered_until=stretch.covered_until,
@@ -435,6 +436,8 @@ class Relay:
         self._metrics.inc("frames_received_total", taken.frames, label=self._source.name)
         for reason, n in taken.ignored.items():
             self._metrics.inc("frames_ignored_total", n, label=reason)
+        for change in taken.accounts:
+            self._metrics.inc("accounts_changed_total", label=change.status)
 
     def _store_now(self) -> Micros:
         """The store's clock, carried forward by this machine's monotonic one."""

@@ -224,7 +224,9 @@ class Writer:
         """The screens need not wait for the store: what is live is shown now, and comes again once it is stored."""
         if isinstance(work, Batch) and work.live:
             deleted = [deleted.id for deleted in work.deletes if deleted.id is not None]
-            await self._broadcaster.preview(work.posts, deleted, self._store_now())
+            hidden = {account.author for account in work.accounts if account.hides}
+            posts = [post for post in work.posts if post.author not in hidden]
+            await self._broadcaster.preview(posts, deleted, self._store_now())
 
     def _note_full(self, why: str) -> None:
         if self._state.spool_full is None:
@@ -363,6 +365,8 @@ class Writer:
             ("posts_stored_total", len(done.created)),
             ("posts_updated_total", done.updated),
             ("posts_deleted_total", done.deleted),
+            ("posts_hidden_total", done.hidden),
+            ("posts_restored_total", done.restored),
             ("posts_duplicate_total", done.duplicates),
         ):
             self._metrics.inc(metric, n)
@@ -373,7 +377,7 @@ class Writer:
         state.updated_total += done.updated
         state.deleted_total += done.deleted
         state.duplicates_total += done.duplicates
-        if done.created or done.updated or done.deleted:
+        if done.created or done.updated or done.deleted or done.hidden or done.restored:
             self._on_stored()
         return list(done.events)
 

@@ -129,9 +129,11 @@ SELECT name FROM archive_files
 SELECT file_id, key FROM archive_withdrawals WHERE file_id = ANY(%(file_ids)s::integer[])
 
 -- name: withdrawn_authors
--- Accounts taken down whose posts in these files have not been withdrawn one by one yet.
-SELECT DISTINCT t.source, t.author, (extract(epoch FROM a.until) * 1000000)::bigint
-FROM archive_takedowns t JOIN author_tombstones a USING (source, author)
+-- Accounts that were deleted or hidden and whose posts in these files have not been withdrawn one by one yet: up to when
+-- their posts are gone, and whether all others are hidden.
+SELECT DISTINCT t.source, t.author, (extract(epoch FROM a.until) * 1000000)::bigint, COALESCE(s.hidden, false)
+FROM archive_takedowns t LEFT JOIN author_tombstones a USING (source, author)
+LEFT JOIN account_states s USING (source, author)
 WHERE t.file_id = ANY(%(file_ids)s::integer[])
 
 -- name: pending_file
@@ -170,12 +172,26 @@ INSERT INTO archived_posts (key, file_id, author_key) SELECT key, file_id, autho
 ON CONFLICT (key) DO NOTHING
 
 -- name: settle_takedowns
--- A takedown that was widened since it was read stays pending.
 DELETE FROM archive_takedowns t
-USING unnest(%(source)s::text[], %(author)s::text[], %(until)s::bigint[]) AS d (source, author, until), author_tombstones a
+USING unnest(%(source)s::text[], %(author)s::text[]) AS d (source, author)
 WHERE t.file_id = %(file_id)s AND t.source = d.source AND t.author = d.author
-  AND a.source = d.source AND a.author = d.author
-  AND a.until <= timestamptz 'epoch' + d.until * interval '1 microsecond'
+
+-- name: hide_archived
+-- Posts of hidden accounts go from their file to where the others of theirs are, to come back with them.
+INSERT INTO hidden_posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+                          search, fingerprint, ingested_at)
+SELECT i.pk, i.id, i.source, i.author, i.text, i.lang,
+       timestamptz 'epoch' + i.created_at * interval '1 microsecond',
+       timestamptz 'epoch' + i.event_time * interval '1 microsecond',
+       i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of, i.search::tsvector, i.fingerprint,
+       timestamptz 'epoch' + i.ingested_at * interval '1 microsecond'
+FROM unnest(
+    %(key)b::bytea[], %(pk)b::bigint[], %(id)b::text[], %(source)b::text[], %(author)b::text[], %(text)b::text[],
+    %(lang)b::text[], %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
+    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(ingested_at)b::bigint[]
+) AS i (key, pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search,
+        fingerprint, ingested_at)
+ON CONFLICT (id) DO NOTHING
 
 -- name: lock_archived
 SELECT 1 FROM archive_files WHERE id = %(file_id)s AND state = 'archived' FOR UPDATE

@@ -70,6 +70,33 @@ DELETE FROM author_tombstones WHERE (source, author) IN (
     ORDER BY deleted_at LIMIT %(limit)s
 )
 
+-- name: hidden_posts
+-- Posts whose account has been hidden for so long that it is not waited for any more.
+DELETE FROM hidden_posts WHERE id IN (
+    SELECT h.id FROM hidden_posts h JOIN account_states s USING (source, author)
+    WHERE h.hidden_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+      AND s.changed_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    LIMIT %(limit)s
+)
+
+-- name: active_accounts
+-- Accounts that are active: an older state of theirs is not sent again after so long.
+DELETE FROM account_states WHERE (source, author) IN (
+    SELECT source, author FROM account_states
+    WHERE NOT hidden AND changed_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    ORDER BY changed_at LIMIT %(limit)s
+)
+
+-- name: hidden_accounts
+-- Accounts that have been hidden for long, when nothing of theirs is kept.
+DELETE FROM account_states WHERE (source, author) IN (
+    SELECT source, author FROM account_states s
+    WHERE hidden AND changed_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+      AND NOT EXISTS (SELECT 1 FROM hidden_posts h WHERE h.author = s.author AND h.source = s.source)
+      AND NOT EXISTS (SELECT 1 FROM archive_takedowns t WHERE t.author = s.author AND t.source = s.source)
+    ORDER BY changed_at LIMIT %(limit)s
+)
+
 -- name: components
 -- Parts that have not reported for so long that they are gone for good.
 DELETE FROM components WHERE component IN (

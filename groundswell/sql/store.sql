@@ -9,7 +9,8 @@ RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint, pg_
 
 -- name: insert_posts
 -- New posts in the order given, each with an outbox entry. What was deleted, is stored already or has been archived is
--- left out.
+-- left out. Posts of hidden accounts go where those are: they come back together. Answers the key of each new post;
+-- null for a hidden one.
 WITH incoming AS (
     SELECT * FROM unnest(
         %(id)b::text[], %(key)b::bytea[], %(author)b::text[], %(text)b::text[], %(lang)b::text[],
@@ -20,6 +21,14 @@ WITH incoming AS (
           position)
 ), timed AS (
     SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
+), taken AS (
+    SELECT i.*, EXISTS (SELECT 1 FROM account_states s
+                        WHERE s.source = %(source)s AND s.author = i.author AND s.hidden) AS hidden
+    FROM timed i
+    WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
+      AND NOT EXISTS (SELECT 1 FROM author_tombstones a
+                      WHERE a.source = %(source)s AND a.author = i.author AND a.until >= i.happened)
+      AND NOT EXISTS (SELECT 1 FROM archived_posts a WHERE a.key = i.key)
 ), stored AS (
     INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
                        search, fingerprint)
@@ -27,18 +36,24 @@ WITH incoming AS (
            timestamptz 'epoch' + i.created_at * interval '1 microsecond',
            i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of,
            i.search::tsvector, i.fingerprint
-    FROM timed i
-    WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
-      AND NOT EXISTS (SELECT 1 FROM author_tombstones a
-                      WHERE a.source = %(source)s AND a.author = i.author AND a.until >= i.happened)
-      AND NOT EXISTS (SELECT 1 FROM archived_posts a WHERE a.key = i.key)
+    FROM taken i WHERE NOT i.hidden
     ORDER BY i.position
     ON CONFLICT (id) DO NOTHING
     RETURNING pk, id
 ), queued AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM stored
+), kept AS (
+    INSERT INTO hidden_posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+                              search, fingerprint)
+    SELECT i.id, %(source)s, i.author, i.text, i.lang,
+           timestamptz 'epoch' + i.created_at * interval '1 microsecond',
+           i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of,
+           i.search::tsvector, i.fingerprint
+    FROM taken i WHERE i.hidden
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id
 )
-SELECT pk, id FROM stored ORDER BY pk
+SELECT pk, id FROM stored UNION ALL SELECT NULL, id FROM kept ORDER BY pk
 
 -- name: lock_older_revisions
 -- Stored posts that an edit supersedes, with what they counted so far.
@@ -61,6 +76,17 @@ SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.enti
     reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint
 FROM incoming i WHERE p.pk = i.pk
 
+-- name: update_hidden_posts
+-- The same for posts of hidden accounts, which count nothing.
+UPDATE hidden_posts h
+SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
+    reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint
+FROM unnest(
+    %(id)b::text[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
+    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
+) AS i (id, text, lang, rev, entities, reply_to, quote_of, search, fingerprint)
+WHERE h.id = i.id AND h.rev < i.rev
+
 -- name: delete_posts
 -- Posts withdrawn by their authors: gone here, queued to go from the vector index, and kept from coming back. Those in
 -- the archive are hidden at once; the mover, which can read what they mentioned, takes them out of the counts.
@@ -74,6 +100,8 @@ WITH incoming AS (
 ), buried AS (
     INSERT INTO tombstones AS t (id, rev) SELECT id, rev FROM incoming
     ON CONFLICT (id) DO UPDATE SET rev = GREATEST(t.rev, excluded.rev), deleted_at = now()
+), hidden AS (
+    DELETE FROM hidden_posts h USING incoming i WHERE h.id = i.id AND (i.rev = '' OR h.rev <= i.rev)
 ), gone AS (
     DELETE FROM posts p USING incoming i WHERE p.id = i.id AND (i.rev = '' OR p.rev <= i.rev)
     RETURNING p.pk, p.id, p.author, p.entities, p.event_time
@@ -85,7 +113,7 @@ WITH incoming AS (
 SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
 
 -- name: delete_authors
--- Whole accounts taken down: all that they posted up to that moment. Files of the archive that may hold posts of theirs
+-- Accounts that were deleted: all that they posted up to that moment. Files of the archive that may hold posts of theirs
 -- are left for the mover to look through.
 WITH incoming AS (
     SELECT author, author_key, cause, timestamptz 'epoch' + until * interval '1 microsecond' AS until
@@ -102,6 +130,9 @@ WITH incoming AS (
     SELECT %(source)s, author, cause, until FROM incoming
     ON CONFLICT (source, author)
     DO UPDATE SET until = GREATEST(t.until, excluded.until), cause = excluded.cause, deleted_at = now()
+), hidden AS (
+    DELETE FROM hidden_posts h USING incoming i
+    WHERE h.author = i.author AND h.source = %(source)s AND h.event_time <= i.until
 ), gone AS (
     DELETE FROM posts p USING incoming i
     WHERE p.author = i.author AND p.source = %(source)s AND p.event_time <= i.until
@@ -112,6 +143,78 @@ WITH incoming AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'delete' FROM gone
 )
 SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
+
+-- name: set_states
+-- The latest state by the source's own time stands; of two of one instant the one that hides. Answers the accounts for
+-- which what is given stands now.
+INSERT INTO account_states AS s (source, author, status, hidden, at)
+SELECT %(source)s, author, status, hidden, timestamptz 'epoch' + at * interval '1 microsecond'
+FROM unnest(%(author)b::text[], %(status)b::text[], %(hidden)b::boolean[], %(at)b::bigint[])
+    AS t (author, status, hidden, at)
+ON CONFLICT (source, author) DO UPDATE
+SET status = excluded.status, hidden = excluded.hidden, at = excluded.at, changed_at = now()
+WHERE (s.at, s.hidden) <= (excluded.at, excluded.hidden)
+RETURNING author, hidden
+
+-- name: hide_posts
+-- All posts of these accounts leave, from the vector index too, and are kept where nothing reads them. Files of the
+-- archive that may hold posts of theirs are left for the mover to look through.
+WITH incoming AS (
+    SELECT * FROM unnest(%(author)b::text[], %(author_key)b::bigint[]) AS t (author, author_key)
+), archived AS (
+    INSERT INTO archive_takedowns (file_id, source, author)
+    SELECT DISTINCT a.file_id, f.source, i.author
+    FROM incoming i JOIN archived_posts a USING (author_key) JOIN archive_files f ON f.id = a.file_id
+    WHERE f.source = %(source)s
+    ON CONFLICT DO NOTHING
+), gone AS (
+    DELETE FROM posts p USING incoming i WHERE p.author = i.author AND p.source = %(source)s RETURNING p.*
+), kept AS (
+    INSERT INTO hidden_posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to,
+                              quote_of, search, fingerprint, ingested_at)
+    SELECT pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to,
+           quote_of, search, fingerprint, ingested_at
+    FROM gone ON CONFLICT (id) DO NOTHING
+), forgotten AS (
+    DELETE FROM post_vectors v USING gone g WHERE v.post_pk = g.pk
+), queued AS (
+    INSERT INTO outbox (post_pk, op) SELECT pk, 'delete' FROM gone
+)
+SELECT pk, id, author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM gone
+
+-- name: show_posts
+-- The posts of these accounts come back as they were, to the vector index too. What the archive holds of theirs and is
+-- not taken out of the counts yet stays where it is.
+WITH shown AS (
+    DELETE FROM hidden_posts h USING unnest(%(author)b::text[]) AS i (author)
+    WHERE h.author = i.author AND h.source = %(source)s RETURNING h.*
+), pending AS (
+    DELETE FROM archive_takedowns t USING unnest(%(author)b::text[]) AS i (author)
+    WHERE t.author = i.author AND t.source = %(source)s
+      AND NOT EXISTS (SELECT 1 FROM author_tombstones a WHERE a.source = t.source AND a.author = t.author)
+), known AS (
+    INSERT INTO posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+                       search, fingerprint, ingested_at)
+    OVERRIDING SYSTEM VALUE
+    SELECT pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+           search, fingerprint, ingested_at
+    FROM shown WHERE pk IS NOT NULL
+    ON CONFLICT (id) DO NOTHING
+    RETURNING pk, author, entities, event_time
+), fresh AS (
+    INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+                       search, fingerprint, ingested_at)
+    SELECT id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
+           search, fingerprint, ingested_at
+    FROM shown WHERE pk IS NULL ORDER BY event_time, id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING pk, author, entities, event_time
+), stored AS (
+    SELECT * FROM known UNION ALL SELECT * FROM fresh
+), queued AS (
+    INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM stored ORDER BY pk
+)
+SELECT author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM stored
 
 -- name: add_mentions
 -- xmax = 0 tells a fresh row from an updated one: that is how distinct authors are counted without a second look. What

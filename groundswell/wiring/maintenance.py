@@ -47,6 +47,8 @@ STATEMENT_S = 60.0
 """The transaction that takes a file's posts out of Postgres is longer than any that a request waits for."""
 MOMENTUM_KEEP_S = 7 * DAY_S
 COMPONENTS_KEEP_S = 30 * DAY_S
+ACTIVE_ACCOUNTS_KEEP_S = 7 * DAY_S
+"""How long an account's return is remembered, so that no older state of it counts: no source re-sends what is older."""
 
 
 class Maintenance(msgspec.Struct, frozen=True):
@@ -213,6 +215,9 @@ def sweeps(
         AgeSweep(pool, "alerts", keep_s=settings.alerts_keep_days * DAY_S),
         AgeSweep(pool, "tombstones", keep_s=tombstones_s),
         AgeSweep(pool, "author_tombstones", keep_s=tombstones_s),
+        AgeSweep(pool, "hidden_posts", keep_s=settings.hidden_keep_days * DAY_S),
+        AgeSweep(pool, "active_accounts", keep_s=ACTIVE_ACCOUNTS_KEEP_S),
+        AgeSweep(pool, "hidden_accounts", keep_s=tombstones_s),
         AgeSweep(pool, "components", keep_s=COMPONENTS_KEEP_S),
         AgeSweep(pool, "outbox"),
         ConnectionSweep(PostgresConnections(pool)),

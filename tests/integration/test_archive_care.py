@@ -27,6 +27,7 @@ from groundswell.wiring.maintenance import open_archive
 from tests.archive_world import (
     POSTS,
     World,
+    account_deleted,
     age,
     batch,
     counts,
@@ -35,7 +36,6 @@ from tests.archive_world import (
     moved,
     places,
     rows,
-    taken_down,
 )
 from tests.integration.test_cli import Cli
 from tests.integration.test_mover import flip_a_byte
@@ -132,7 +132,9 @@ def test_restore_does_not_resurrect_what_was_withdrawn(database_url: str, tmp_pa
     async def scenario(world: World) -> None:
         await moved(world)
         # Neither is settled yet: restoring does that first.
-        await world.store.commit(batch(deletes=[deleted(gone), taken_down(author, POSTS[-1].event_time + 10**9)]))
+        await world.store.commit(
+            batch(deletes=[deleted(gone)], accounts=[account_deleted(author, POSTS[-1].event_time + 10**9)])
+        )
         restored = 0
         for file in await world.index.files():
             restored += await restore(world.index, world.cache, world.files, file)
@@ -201,7 +203,9 @@ def test_a_query_sees_nothing_that_was_withdrawn(database_url: str, tmp_path: Pa
 
     async def scenario(world: World) -> None:
         await moved(world)
-        await world.store.commit(batch(deletes=[deleted(gone), taken_down(author, POSTS[-1].event_time + 10**9)]))
+        await world.store.commit(
+            batch(deletes=[deleted(gone)], accounts=[account_deleted(author, POSTS[-1].event_time + 10**9)])
+        )
 
     def shown() -> set[str]:
         said = ArchiveCli(database_url, tmp_path)("query", "SELECT id FROM posts", "--format", "json")

@@ -20,7 +20,7 @@ from groundswell.metrics import Metrics
 from groundswell.ports.vectors import Space, Vector, VectorPoint
 from groundswell.services.cleanup import MAX_BITES, Cleanup
 from groundswell.services.orphan_vectors import OrphanVectors
-from tests.archive_world import DAY_S, batch, deleted, post, rows, taken_down
+from tests.archive_world import DAY_S, account_deleted, batch, deleted, post, rows
 from tests.vector_engine import index_in_process
 
 SPACE = Space("toy-4", 4)
@@ -63,6 +63,27 @@ OLD_AND_NEW = {
         "INSERT INTO author_tombstones (source, author, cause, until, deleted_at)"
         " SELECT 's', n::text, 'x', '2001-01-01', now() - n * interval '1 day' FROM generate_series(0, 9) n",
         "SELECT count(*) FROM author_tombstones",
+    ),
+    "hidden_posts": (
+        "INSERT INTO account_states VALUES ('s', 'a', 'takendown', true, '2001-01-01', '2001-01-01');"
+        " INSERT INTO hidden_posts (id, source, author, text, event_time, rev, entities, hidden_at)"
+        " SELECT n::text, 's', 'a', '', '2001-01-01', '', '{}', now() - n * interval '1 day'"
+        " FROM generate_series(0, 9) n",
+        "SELECT count(*) FROM hidden_posts",
+    ),
+    "active_accounts": (
+        "INSERT INTO account_states SELECT 's', n::text, 'active', false, '2001-01-01', now() - n * interval '1 day'"
+        " FROM generate_series(0, 9) n;"
+        " INSERT INTO account_states VALUES ('s', 'hidden', 'takendown', true, '2001-01-01', '2001-01-01')",
+        "SELECT count(*) FROM account_states WHERE NOT hidden",
+    ),
+    "hidden_accounts": (
+        "INSERT INTO account_states SELECT 's', n::text, 'takendown', true, '2001-01-01', now() - n * interval '1 day'"
+        " FROM generate_series(0, 9) n;"
+        " INSERT INTO account_states VALUES ('s', 'waits', 'takendown', true, '2001-01-01', '2001-01-01');"
+        " INSERT INTO hidden_posts (id, source, author, text, event_time, rev, entities)"
+        " VALUES ('p', 's', 'waits', '', '2001-01-01', '', '{}')",
+        "SELECT count(*) FROM account_states WHERE author <> 'waits'",
     ),
     "components": (
         "INSERT INTO components (component, state, updated_at) SELECT n::text, 'ok', now() - n * interval '1 day'"
@@ -172,11 +193,11 @@ def test_a_deletion_that_is_repeated_is_remembered_from_then_on(database_url: st
 
     async def scenario(pool: Pool) -> None:
         store = PostgresStore(pool)
-        withdrawn = [deleted(gone), taken_down("did:plc:x", 5)]
-        await store.commit(batch(deletes=withdrawn))
+        withdrawn = batch(deletes=[deleted(gone)], accounts=[account_deleted("did:plc:x", 5)])
+        await store.commit(withdrawn)
         for table in ("tombstones", "author_tombstones"):
             await asyncio.to_thread(run_sql, database_url, f"UPDATE {table} SET deleted_at = '2001-01-01'")
-        await store.commit(batch(deletes=withdrawn))
+        await store.commit(withdrawn)
         assert await AgeSweep(pool, "tombstones", keep_s=DAY_S).sweep() == 0
         assert await AgeSweep(pool, "author_tombstones", keep_s=DAY_S).sweep() == 0
 

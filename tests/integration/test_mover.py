@@ -16,6 +16,8 @@ from tests.archive_world import (
     DAY_S,
     HOT_S,
     World,
+    account_active,
+    account_deleted,
     age,
     archived,
     batch,
@@ -25,7 +27,6 @@ from tests.archive_world import (
     places,
     post,
     rows,
-    taken_down,
 )
 
 THREE_DAYS = tuple(post(number, day=day) for day in range(3) for number in range(1, 61))
@@ -150,7 +151,7 @@ def test_deleting_an_archived_post_hides_it_at_once_and_takes_it_out_of_the_coun
     assert counts(database_url) == _counts_of(database_url, tmp_path, [p for p in THREE_DAYS if p != gone])
 
 
-def test_an_account_taken_down_takes_its_archived_posts_along_but_not_later_ones(
+def test_a_deleted_account_takes_its_archived_posts_along_but_not_those_after_its_return(
     database_url: str, tmp_path: Path
 ) -> None:
     author, until = "did:plc:3", DAY_ONE + (DAY_S + 3 * 3600) * 1_000_000
@@ -161,14 +162,15 @@ def test_an_account_taken_down_takes_its_archived_posts_along_but_not_later_ones
     async def scenario(world: World) -> None:
         await filled(world, *THREE_DAYS)
         await world.mover(file_rows=20).move()
-        await world.store.commit(batch(deletes=[taken_down(author, until)]))
+        back = account_active(author, until + 1)
+        await world.store.commit(batch(accounts=[account_deleted(author, until), back]))
         shown = [p for p in THREE_DAYS if await world.reader.post(p.id) is not None]
         assert shown == kept
         assert await world.withdrawals.settle() == len(gone)
         assert await world.withdrawals.settle() == 0
         assert [p for p in THREE_DAYS if await world.reader.post(p.id) is not None] == kept
-        # A second, wider takedown takes the rest, and nothing twice.
-        await world.store.commit(batch(deletes=[taken_down(author, until + DAY_S * 5_000_000)]))
+        # A second, later deletion takes the rest, and nothing twice.
+        await world.store.commit(batch(accounts=[account_deleted(author, until + DAY_S * 5_000_000)]))
         assert await world.withdrawals.settle() == sum(p.author == author for p in kept)
 
     in_world(database_url, tmp_path, scenario)

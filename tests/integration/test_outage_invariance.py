@@ -23,7 +23,7 @@ from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Post
+from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, AccountChange, Deleted, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.storing import Batch, Committed, MomentumRow
@@ -36,9 +36,16 @@ T0 = 1_783_179_600_000_000
 """Twenty minutes before a full hour. What is expected changes with that hour in the fiftieth minute."""
 MINUTES, SURGE_FROM = 70, 60
 STEADY, SURGING = "hashtag:steady", "hashtag:surging"
+STATES = (
+    (3, "suspended", 12), (3, "active", 18), (5, "deactivated", 14), (5, "active", 48), (8, "takendown", 25),
+    (11, "deleted", 30), (11, "active", 33), (14, "unknown", 40), (14, "active", 62),
+)  # fmt: skip
+"""What becomes of some of the steady accounts: number, status, minute."""
 HEIGHT = {"dormant": 0, "fading": 0, "emerging": 1, "rising": 2, "peaking": 3}
 TABLES = (
     "SELECT id, text, rev, entities, event_time::text FROM posts ORDER BY id",
+    "SELECT id, text, rev, entities, event_time::text FROM hidden_posts ORDER BY id",
+    "SELECT author, status, at::text FROM account_states ORDER BY author",
     "SELECT entity, minute::text, mentions, authors FROM minute_counts ORDER BY 1, 2",
     "SELECT minute::text, posts FROM minute_totals ORDER BY 1",
     "SELECT minute::text, round(observed_seconds::numeric, 3)::text FROM coverage ORDER BY 1",
@@ -97,7 +104,8 @@ def words(second: float) -> str:
 def tape() -> list[TapeItem]:
     """A steady murmur for seventy minutes, some of it late or withdrawn, and a surge of another in the last ten.
 
-    Some of the first twenty minutes comes, and some of it goes, when that hour has been settled.
+    Some of the first twenty minutes comes, and some of it goes, when that hour has been settled. Accounts are hidden,
+    post meanwhile and come back, are taken down to the end, or are deleted and begin anew.
     """
     items: list[TapeItem] = []
 
@@ -123,6 +131,9 @@ def tape() -> list[TapeItem]:
         say(60 * n + 31, SURGING, n % 7)
     for n in range((MINUTES - SURGE_FROM) * 20):
         say(60 * SURGE_FROM + 3 * n + 0.5, SURGING, 100 + n)
+    for number, status, minute in STATES:
+        when = T0 + minute * MICROS_PER_MINUTE + 7
+        items.append(AccountChange("jetstream", f"did:plc:steady{number}", when, when, status))
     return sorted(items, key=lambda item: item.cursor or 0)
 
 

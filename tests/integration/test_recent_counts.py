@@ -13,7 +13,7 @@ from groundswell.adapters.postgres_momentum import PostgresMomentum
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.core.momentum import Observed
-from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Micros, Post
+from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, AccountChange, Deleted, Micros, Post
 from groundswell.ports.momentum import MinuteCounts
 from groundswell.ports.storing import Batch
 from groundswell.services.recent_counts import RecentCounts
@@ -24,7 +24,7 @@ LIMIT = 50_000
 
 
 class Writer:
-    """Two sources, of which one lags: posts now and late, edits that change what is named, deletes, takedowns."""
+    """Two sources, of which one lags: posts now and late, edits of what is named, deletes, states of accounts."""
 
     def __init__(self, seed: int) -> None:
         self.chance = Random(seed)
@@ -44,11 +44,14 @@ class Writer:
             Deleted(source, old.author, now, now, old.id, rev="z")
             for old in chance.sample(known, min(len(known), chance.randrange(4)))
         ]
-        if known and chance.random() < 0.1:
-            gone.append(Deleted(source, chance.choice(known).author, now, now, cause="takendown"))
+        accounts: list[AccountChange] = []
+        if known and chance.random() < 0.2:
+            status = chance.choice(("takendown", "deleted", "active"))
+            accounts.append(AccountChange(source, chance.choice(known).author, now, now, status))
         left = {deleted.id for deleted in gone}
         self.posts[source] = [*known, *posts][-400:]
-        return Batch(source, [*posts, *(edit for edit in edits if edit.id not in left)], gone, now, since, now)
+        kept = [*posts, *(edit for edit in edits if edit.id not in left)]
+        return Batch(source, kept, gone, now, since, now, accounts=accounts)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(sorted(self.chance.sample(ENTITIES, self.chance.randrange(1, 4))))

@@ -198,7 +198,7 @@ def test_production_frames_go_over_a_real_socket_through_the_real_relay_into_the
             return relay
 
     relay = asyncio.run(scenario())
-    assert relay.state.ignored_total == {"other-collection": 132, "identity": 1, "account-active": 1}
+    assert relay.state.ignored_total == {"other-collection": 132, "identity": 1}
     assert rows(database_url, "SELECT count(*) FROM posts") == [(17,)]
     assert rows(database_url, "SELECT count(*) FROM tombstones") == [(1,)]
     last = max(json.loads(line)["time_us"] for line in lines)

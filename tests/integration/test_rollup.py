@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+import msgspec
 import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +16,7 @@ from groundswell.adapters.postgres_pool import Pool, open_pool
 from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_rollup import SQL, PostgresRollup
 from groundswell.adapters.postgres_store import PostgresStore
-from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Micros, Post
+from groundswell.core.posts import MICROS_PER_SECOND, AccountChange, Deleted, Micros, Post
 from groundswell.core.series import SeriesRequest
 from groundswell.ports.storing import Batch
 from tests.rollup_world import DAY_S, HOUR_S, KEEP_S, buckets_of_counts, buckets_of_posts, roll_up
@@ -170,7 +171,9 @@ def test_a_late_delete_takes_its_mention_and_its_author_out_of_the_bucket(databa
 Operation = tuple[str, int, int, int]
 OPERATIONS = st.lists(
     st.tuples(
-        st.sampled_from(["post", "post", "post", "late", "delete", "edit", "takedown", "sweep", "crash"]),
+        st.sampled_from(
+            ["post", "post", "post", "late", "delete", "edit", "takedown", "return", "end", "sweep", "crash"]
+        ),
         st.integers(0, 400),
         st.integers(0, 3),
         st.integers(0, 6),
@@ -178,6 +181,9 @@ OPERATIONS = st.lists(
     min_size=4,
     max_size=30,
 )
+
+
+STATES = {"takedown": "takendown", "return": "active", "end": "deleted"}
 
 
 async def act(pool: Pool, operations: list[Operation]) -> list[tuple[float, float]]:
@@ -191,7 +197,7 @@ async def act(pool: Pool, operations: list[Operation]) -> list[tuple[float, floa
         name = f"author{author}"
         known = list(posts.values())
         picked = known[minute % len(known)] if known else None
-        if what in ("post", "late", "takedown") or (what in ("edit", "delete") and picked is not None):
+        if what in ("post", "late", *STATES) or (what in ("edit", "delete") and picked is not None):
             watched.append((started, clock_s))
         match what:
             case "post" | "late":
@@ -206,9 +212,10 @@ async def act(pool: Pool, operations: list[Operation]) -> list[tuple[float, floa
                 await store.commit(batch(edited, from_s=started, until_s=clock_s))
             case "delete" if picked is not None:
                 await store.commit(batch(deletes=(gone(picked),), from_s=started, until_s=clock_s))
-            case "takedown":
-                down = Deleted("jetstream", name, T0 + round(clock_s) * MICROS_PER_SECOND, T0, cause="takendown")
-                await store.commit(batch(deletes=(down,), from_s=started, until_s=clock_s))
+            case "takedown" | "return" | "end":
+                change = AccountChange("jetstream", name, T0 + round(clock_s) * MICROS_PER_SECOND, T0, STATES[what])
+                changed = batch(from_s=started, until_s=clock_s)
+                await store.commit(msgspec.structs.replace(changed, accounts=(change,)))
             case "crash":
                 await half_a_bite(pool)
             case _:
@@ -227,7 +234,8 @@ async def half_a_bite(pool: Pool) -> None:
 def wipe(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "TRUNCATE posts, tombstones, author_tombstones, minute_authors, minute_counts, minute_totals, coverage,"
+            "TRUNCATE posts, hidden_posts, account_states, tombstones, author_tombstones, minute_authors,"
+            " minute_counts, minute_totals, coverage,"
             " cursors, gaps, outbox, events, rollups, source_rollups RESTART IDENTITY"
         )
         conn.execute("UPDATE resolutions SET kept_from = '-infinity'")

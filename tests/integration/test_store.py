@@ -11,7 +11,7 @@ import pytest
 
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.adapters.postgres_store import PostgresStore
-from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, Deleted, Post
+from groundswell.core.posts import MICROS_PER_MINUTE, MICROS_PER_SECOND, AccountChange, Deleted, Post
 from groundswell.errors import StoreUnavailable
 from groundswell.ports.storing import Batch
 from tests.roles import as_role
@@ -41,12 +41,19 @@ def deleted(of: Post, rev: str = "z") -> Deleted:
     return Deleted(source=of.source, author=of.author, event_time=of.event_time, cursor=of.cursor, id=of.id, rev=rev)
 
 
-def batch(*posts: Post, deletes: tuple[Deleted, ...] = (), start: float = 0, end: float = 30) -> Batch:
+def batch(
+    *posts: Post,
+    deletes: tuple[Deleted, ...] = (),
+    accounts: tuple[AccountChange, ...] = (),
+    start: float = 0,
+    end: float = 30,
+) -> Batch:
     until = T0 + round(end * MICROS_PER_SECOND)
     return Batch(
         source="jetstream",
         posts=posts,
         deletes=deletes,
+        accounts=accounts,
         cursor=until,
         covered_from=T0 + round(start * MICROS_PER_SECOND),
         covered_until=until,
@@ -176,19 +183,20 @@ def test_an_older_revision_never_overwrites_a_newer_one(database_url: str) -> No
     assert rows(database_url, "SELECT text FROM posts") == [("new",)]
 
 
-def test_an_account_taken_down_takes_its_posts_and_counts_along_but_not_what_it_posts_later(
+def test_a_deleted_account_takes_its_posts_and_counts_along_but_not_what_it_posts_after_its_return(
     database_url: str,
 ) -> None:
     spam = "did:plc:spam"
-    down = Deleted(
-        source="jetstream", author=spam, event_time=T0 + 20 * MICROS_PER_SECOND, cursor=T0, cause="takendown"
+    down, back = (
+        AccountChange("jetstream", spam, T0 + at * MICROS_PER_SECOND, T0, status)
+        for at, status in ((20, "deleted"), (22, "active"))
     )
     early, other = post("1", "ticker:BTC", author=spam, at=1), post("2", "ticker:BTC", at=2)
     late = post("3", "ticker:BTC", author=spam, at=25)
 
     async def scenario(store: PostgresStore) -> None:
         await store.commit(batch(early, other))
-        await store.commit(batch(late, deletes=(down,), end=31))
+        await store.commit(batch(late, accounts=(down, back), end=31))
         await store.commit(batch(early, end=32))
 
     with_store(database_url, scenario)

@@ -18,7 +18,7 @@ from groundswell.adapters.postgres_reads import PostgresReads
 from groundswell.adapters.postgres_store import PostgresStore
 from groundswell.adapters.postgres_surges import PostgresSurges
 from groundswell.adapters.system_clock import SystemClock
-from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Micros, Post
+from groundswell.core.posts import MICROS_PER_SECOND, AccountChange, Deleted, Micros, Post
 from groundswell.core.series import SeriesRequest
 from groundswell.metrics import Metrics
 from groundswell.ports.momentum import SurgeAbout
@@ -79,7 +79,7 @@ def tape() -> list[TapeItem]:
                 post, text=f"edited {words}", rev=f"{i:04}y", cursor=when + 6, entities=(MUSIC,), operation="update"
             )
             items.append(edited)
-    gone = Deleted("jetstream", "did:plc:7", at(30 * 350), at(30 * 360), cause="takendown")
+    gone = AccountChange("jetstream", "did:plc:7", at(30 * 350), at(30 * 360), "takendown")
     return [*items, gone]
 
 
@@ -128,7 +128,8 @@ def over(url: str, scenario: Any) -> Any:
 def wipe(url: str) -> None:
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute(
-            "TRUNCATE posts, tombstones, author_tombstones, minute_authors, minute_counts, minute_totals, coverage,"
+            "TRUNCATE posts, hidden_posts, account_states, tombstones, author_tombstones, minute_authors,"
+            " minute_counts, minute_totals, coverage,"
             " cursors, gaps, outbox, events, rollups, source_rollups RESTART IDENTITY"
         )
         conn.execute("UPDATE resolutions SET kept_from = '-infinity'")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from groundswell.core.batching import Batcher, Taken
-from groundswell.core.posts import Decoded, Deleted, Ignored, Post
+from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Post
 
 T0 = 1_783_175_880_000_000
 
@@ -24,8 +26,8 @@ def delete(key: str = "k", *, author: str = "ann", rev: str = "z", at: int = 2) 
     return Deleted(source="s", author=author, event_time=T0 + at, cursor=T0 + at, id=f"{author}/{key}", rev=rev)
 
 
-def gone(author: str = "ann", *, at: int = 3) -> Deleted:
-    return Deleted(source="s", author=author, event_time=T0 + at, cursor=T0 + at, cause="takendown")
+def account(status: str, author: str = "ann", *, at: int = 3) -> AccountChange:
+    return AccountChange(source="s", author=author, event_time=T0 + at, cursor=T0 + at, status=status)
 
 
 def batch(*frames: Decoded) -> Taken:
@@ -68,11 +70,11 @@ def test_frames_without_a_post_move_the_cursor_and_are_counted_by_reason() -> No
 def test_taking_a_batch_leaves_nothing_behind() -> None:
     batcher = Batcher(10, 1.0)
     batcher.add(post(), 0.0)
-    batcher.add(gone("bob"), 0.0)
+    batcher.add(account("takendown", "bob"), 0.0)
     batcher.take()
     again = batcher.take()
     assert len(batcher) == 0
-    assert again == Taken((), (), None, None, None, 0, {})
+    assert again == Taken((), (), (), None, None, None, 0, {})
 
 
 def test_a_post_deleted_in_its_own_batch_leaves_only_the_delete_for_a_tombstone() -> None:
@@ -110,21 +112,26 @@ def test_an_older_edit_that_arrives_late_is_dropped() -> None:
     assert [p.text for p in taken.posts] == ["newest"]
 
 
-def test_an_account_taken_down_takes_its_earlier_posts_with_it() -> None:
-    taken = batch(post("1", at=0), post("2", author="bob", at=1), gone("ann", at=2))
-    assert [p.author for p in taken.posts] == ["bob"]
-    assert [(d.author, d.id) for d in taken.deletes] == [("ann", None)]
+def test_of_several_states_of_an_account_the_latest_stays_whatever_order_they_come_in() -> None:
+    states = [account("takendown", at=2), account("active", at=5), account("suspended", at=3)]
+    for order in (states, states[::-1]):
+        assert batch(*order).accounts == (account("active", at=5),)
 
 
-def test_what_an_account_says_after_it_came_back_is_kept() -> None:
-    taken = batch(post("1", at=0), gone(at=2), post("2", at=5))
+def test_the_deletion_of_an_account_that_is_active_again_is_kept_with_its_last_state() -> None:
+    taken = batch(account("deleted", at=2), account("active", at=5))
+    assert taken.accounts == (account("deleted", at=2), account("active", at=5))
+
+
+def test_of_two_states_of_one_instant_the_one_that_hides_stays() -> None:
+    for order in ([account("active"), account("suspended")], [account("suspended"), account("active")]):
+        assert batch(*order).accounts == (account("suspended"),)
+
+
+def test_posts_and_deletes_of_an_account_that_is_gone_are_left_to_the_store() -> None:
+    taken = batch(post("1", rev="a"), delete("1", rev="b"), post("2"), account("deleted"))
+    assert [d.id for d in taken.deletes] == ["ann/1"]
     assert [p.id for p in taken.posts] == ["ann/2"]
-    assert len(taken.deletes) == 1
-
-
-def test_deletes_of_an_account_that_is_gone_still_leave_tombstones() -> None:
-    taken = batch(post("1", rev="a"), delete("1", rev="b"), gone())
-    assert [d.id for d in taken.deletes] == ["ann/1", None]
 
 
 class ModelStore:
@@ -134,8 +141,16 @@ class ModelStore:
         self.posts: dict[str, Post] = {}
         self.tombstones: dict[str, str] = {}
         self.ends: dict[str, int] = {}
+        self.states: dict[str, tuple[int, bool]] = {}
 
-    def commit(self, posts: tuple[Post, ...], deletes: tuple[Deleted, ...]) -> None:
+    def commit(self, posts: Sequence[Post], deletes: Sequence[Deleted], accounts: Sequence[AccountChange]) -> None:
+        for account in accounts:
+            self.states[account.author] = max(
+                (account.event_time, account.hides), self.states.get(account.author, (-1, False))
+            )
+            if account.is_final:
+                self.ends[account.author] = max(account.event_time, self.ends.get(account.author, -1))
+                self.posts = {i: p for i, p in self.posts.items() if p.event_time > self.ends.get(p.author, -1)}
         for p in posts:
             if p.id in self.posts:
                 known = self.posts[p.id]
@@ -144,16 +159,14 @@ class ModelStore:
             elif self.tombstones.get(p.id, "") < p.rev and self.ends.get(p.author, -1) < p.event_time:
                 self.posts[p.id] = msgspec.structs.replace(p, operation="create", cursor=0)
         for d in deletes:
-            if d.id is not None:
-                self.tombstones[d.id] = max(d.rev, self.tombstones.get(d.id, ""))
-                if d.id in self.posts and self.posts[d.id].rev <= d.rev:
-                    del self.posts[d.id]
-        for d in deletes:
-            if d.id is None:
-                self.ends[d.author] = max(d.event_time, self.ends.get(d.author, -1))
-                self.posts = {
-                    i: p for i, p in self.posts.items() if p.author != d.author or p.event_time > d.event_time
-                }
+            assert d.id is not None
+            self.tombstones[d.id] = max(d.rev, self.tombstones.get(d.id, ""))
+            if d.id in self.posts and self.posts[d.id].rev <= d.rev:
+                del self.posts[d.id]
+
+    def visible(self) -> dict[str, tuple[str, str]]:
+        hidden = {author for author, (_, hides) in self.states.items() if hides}
+        return {i: (p.text, p.rev) for i, p in self.posts.items() if p.author not in hidden}
 
 
 @st.composite
@@ -167,8 +180,9 @@ def histories(draw: st.DrawFn) -> list[Decoded]:
         author, key = "ab"[choice % 2], "123"[choice % 3]
         rev, name = f"{step:03d}", f"{author}/{key}"
         if choice >= 88:
-            frames.append(gone(author, at=step))
-            ended = {n for n in alive if n.startswith(author)}
+            status = draw(st.sampled_from(("active", "takendown", "deleted")))
+            frames.append(account(status, author, at=step))
+            ended = {n for n in alive if n.startswith(author)} if status == "deleted" else set[str]()
             alive, dead = alive - ended, dead | ended
         elif name in dead:
             continue  # no network uses the id of a withdrawn post again
@@ -192,7 +206,11 @@ def test_any_batching_of_any_history_leaves_what_single_frames_leave(
 
     one_by_one = ModelStore()
     for frame in frames:
-        one_by_one.commit((frame,) if isinstance(frame, Post) else (), (frame,) if isinstance(frame, Deleted) else ())
+        one_by_one.commit(
+            [frame] if isinstance(frame, Post) else [],
+            [frame] if isinstance(frame, Deleted) else [],
+            [frame] if isinstance(frame, AccountChange) else [],
+        )
 
     batched = ModelStore()
     batcher = Batcher(1000, 1.0)
@@ -200,14 +218,12 @@ def test_any_batching_of_any_history_leaves_what_single_frames_leave(
         batcher.add(frame, 0.0)
         if i in cuts:
             taken = batcher.take()
-            batched.commit(taken.posts, taken.deletes)
+            batched.commit(taken.posts, taken.deletes, taken.accounts)
     taken = batcher.take()
-    batched.commit(taken.posts, taken.deletes)
+    batched.commit(taken.posts, taken.deletes, taken.accounts)
 
-    assert {i: (p.text, p.rev) for i, p in batched.posts.items()} == {
-        i: (p.text, p.rev) for i, p in one_by_one.posts.items()
-    }
-    assert batched.ends == one_by_one.ends
+    assert batched.visible() == one_by_one.visible()
+    assert (batched.ends, batched.states) == (one_by_one.ends, one_by_one.states)
 
 
 @given(histories().filter(bool), st.integers(1, 5))

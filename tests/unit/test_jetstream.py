@@ -20,7 +20,7 @@ from groundswell.core.jetstream import (
     decode,
     peek_time,
 )
-from groundswell.core.posts import MICROS_PER_SECOND, Decoded, Deleted, Ignored, Post
+from groundswell.core.posts import MICROS_PER_SECOND, AccountChange, Decoded, Deleted, Ignored, Post
 
 SAMPLE = Path(__file__).parents[3] / "shared" / "data" / "jetstream-v1-sample.jsonl"
 needs_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="the recorded production sample is not here")
@@ -72,7 +72,7 @@ def test_all_events_of_the_production_sample_are_understood() -> None:
     lines = SAMPLE.read_bytes().splitlines()
     decoded = [read(line) for line in lines]
     kinds = Counter(d.reason if isinstance(d, Ignored) else type(d).__name__ for d in decoded)
-    assert kinds == {"Post": 17, "Deleted": 1, "other-collection": 132, "identity": 1, "account-active": 1}
+    assert kinds == {"Post": 17, "Deleted": 1, "other-collection": 132, "identity": 1, "AccountChange": 1}
     assert sum(kinds.values()) == 152
     assert all(d.cursor == json.loads(line)["time_us"] for d, line in zip(decoded, lines, strict=True))
 
@@ -132,16 +132,20 @@ def test_a_deleted_post_is_named_by_its_id() -> None:
 
 
 @pytest.mark.parametrize("status", ["takendown", "suspended", "deleted", "deactivated"])
-def test_an_account_that_is_gone_takes_all_its_posts_with_it(status: str) -> None:
-    decoded = read(account(active=False, status=status))
-    assert decoded == Deleted(source="jetstream", author=DID, event_time=AT, cursor=AT, id=None, cause=status)
+def test_an_account_that_is_not_active_is_a_change_of_its_state(status: str) -> None:
+    assert read(account(active=False, status=status)) == AccountChange("jetstream", DID, AT, AT, status)
 
 
 @pytest.mark.parametrize("fields", [{}, {"status": None}, {"status": "<script>"}])
-def test_an_account_gone_for_an_unknown_reason_is_deactivated(fields: dict[str, Any]) -> None:
+def test_an_account_that_is_not_active_for_an_unknown_reason_is_hidden_and_not_deleted(fields: dict[str, Any]) -> None:
     decoded = read(account(active=False, **fields))
-    assert isinstance(decoded, Deleted)
-    assert decoded.cause == "deactivated"
+    assert decoded == AccountChange("jetstream", DID, AT, AT, "unknown")
+    assert decoded.hides and not decoded.is_final
+
+
+@pytest.mark.parametrize("fields", [{}, {"status": "throttled"}, {"status": "takendown"}])
+def test_an_account_that_is_active_is_shown_whatever_its_status_says(fields: dict[str, Any]) -> None:
+    assert read(account(active=True, **fields)) == AccountChange("jetstream", DID, AT, AT, "active")
 
 
 @pytest.mark.parametrize("status", ["desynchronized", "throttled"])
@@ -288,7 +292,6 @@ def test_a_frame_that_cannot_be_read_is_ignored_with_its_reason(raw: bytes, reas
         (frame() | {"kind": "commit", "commit": None}, "malformed"),
         (frame() | {"kind": "dance"}, "unknown-kind"),
         (frame() | {"kind": "identity"}, "identity"),
-        (account(active=True), "account-active"),
     ],
 )
 def test_a_frame_without_a_post_still_moves_the_cursor(raw: dict[str, Any], reason: str) -> None:
