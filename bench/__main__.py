@@ -10,6 +10,7 @@ BENCHES = (
     "startup",
     "api",
     "pressure",
+    "loop_lag",
     "embeddings",
     "vectors",
     "capacity",

@@ -33,6 +33,14 @@ _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 """Characters that move a cursor, end a line or turn the direction of text: none of them reaches a log."""
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 _CHATTY = ("httpx", "httpcore", "websockets", "uvicorn", "alembic", "asyncio", "botocore", "mangum")
+_FAULTS_OF_CLIENTS = frozenset(
+    {
+        "Invalid HTTP request received.",
+        "Unsupported upgrade request.",
+        "Invalid UTF-8 sequence received from client.",
+    }
+)
+"""What uvicorn logs when bytes are no request, or no text."""
 
 
 def configure_logging(*, level: str, style: LogFormat) -> None:
@@ -63,6 +71,10 @@ def configure_logging(*, level: str, style: LogFormat) -> None:
     root.setLevel(level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+    server = logging.getLogger("uvicorn.error")
+    server.removeFilter(_is_no_fault_of_a_client)
+    if level != "debug":
+        server.addFilter(_is_no_fault_of_a_client)
 
 
 class MaskingFormatter(logging.Formatter):
@@ -95,6 +107,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)
         return redact(escape_controls(json.dumps(said, ensure_ascii=False, default=str)))
+
+
+def _is_no_fault_of_a_client(record: logging.LogRecord) -> bool:
+    """Whoever can connect could fill the log with these, and they say nothing about the platform."""
+    return record.msg not in _FAULTS_OF_CLIENTS
 
 
 def extra_fields(record: logging.LogRecord) -> dict[str, object]:

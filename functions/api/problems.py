@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
@@ -31,6 +32,29 @@ PROBLEM_JSON = "application/problem+json"
 PROBLEMS_PATH = "/docs/problems"
 SERVER_ERROR = 500
 MAX_ECHO_CHARS = 200
+FAILURES_A_MINUTE = 60
+"""Lines that are logged of requests which a store in trouble left without an answer."""
+
+
+class FailureLog:
+    """Logs requests that could not be answered: while a store is away or busy, that may be every one."""
+
+    def __init__(self) -> None:
+        self._since = float("-inf")
+        self._lines = 0
+        self._left_out = 0
+
+    def log(self, text: str, now: float) -> None:
+        """Log `text` at `now` (monotonic seconds), or count it where the minute has its lines."""
+        if now - self._since >= 60:
+            if self._left_out:
+                log.warning("%d more requests failed since the last such line", self._left_out)
+            self._since, self._lines, self._left_out = now, 0, 0
+        if self._lines < FAILURES_A_MINUTE:
+            self._lines += 1
+            log.warning("%s", text)
+        else:
+            self._left_out += 1
 
 
 def problem_response(error: GroundswellError, path: str) -> Response:
@@ -63,11 +87,12 @@ def unexpected(path: str) -> Response:
 
 def install(app: FastAPI, surface: Surface) -> None:
     """Let every error of `app` leave as a problem."""
+    failures = FailureLog()
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, GroundswellError)
         if error.status >= SERVER_ERROR:
-            log.warning("%s %s: %s", request.method, request.url.path, error)
+            failures.log(f"{request.method} {request.url.path[:MAX_ECHO_CHARS]}: {error}", time.monotonic())
         return problem_response(error, request.url.path)
 
     async def invalid(request: Request, error: Exception) -> Response:
@@ -84,9 +109,11 @@ def install(app: FastAPI, surface: Surface) -> None:
 
 
 def no_such_path(path: str, surface: Surface) -> NotFound:
-    close = get_close_matches(path, surface.paths, n=1, cutoff=0.75)
+    shown = path[:MAX_ECHO_CHARS]
+    # Comparing takes the product of both lengths.
+    close = get_close_matches(shown, surface.paths, n=1, cutoff=0.75)
     hint = f" Did you mean {close[0]}?" if close else " /docs lists what there is."
-    return NotFound(f"There is nothing at {path[:MAX_ECHO_CHARS]}.{hint}")
+    return NotFound(f"There is nothing at {shown}.{hint}")
 
 
 def _translate(error: HTTPException, request: Request, surface: Surface) -> GroundswellError:

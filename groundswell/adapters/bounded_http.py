@@ -1,8 +1,9 @@
 """uvicorn's protocols with limits that it leaves open: time for a request, bytes after an answer, frames of a socket.
 
 uvicorn 0.54 has settings for the size of a head, the size of a message and idle connections, and none for these:
-a half-sent request stays open for good, a body is read on after its answer, and one TCP segment with a hundred
-thousand empty WebSocket frames is parsed in one turn of the event loop.
+a half-sent request stays open for good, a body is read on after its answer, a body may come in chunks of one byte, and
+one TCP segment with a hundred thousand empty WebSocket frames is parsed in one turn of the event loop. Its limit for
+heads counts only when a read ends within a head; `Pieces` lets it count always.
 """
 
 from __future__ import annotations
@@ -15,26 +16,63 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
+from groundswell.adapters.intake import Intake, Pieces
+
 HEAD_LIMIT_S = 10.0
 """From the opening of a connection, or the first byte of a further request, to the end of its head."""
 BODY_LIMIT_S = 20.0
 """From the end of a head to the end of the body."""
-PIECE_BYTES = 1024
-"""Bytes of a socket that are parsed before its frames are counted: at most 512 frames, about 2 ms."""
+CHUNKS_OF_A_BODY = 1_000
+"""A body of the largest size that is taken, 64 KiB, has as many in chunks of 66 bytes."""
 FRAMES_A_SECOND = 50.0
 """Frames of any kind, empty fragments and pings included. The hub limits whole messages to fewer."""
 FRAMES_AT_ONCE = 200.0
 TOO_MANY_FRAMES = 1008
 
 
-class BoundedHttp(H11Protocol):
+class BoundedConnection(h11.Connection):
+    """h11's side of a server, with a limit for the chunks of a body."""
+
+    _chunks = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data) and event.chunk_start:
+            self._chunks += 1
+            if self._chunks > CHUNKS_OF_A_BODY:
+                raise h11.RemoteProtocolError("the body has too many chunks")
+        return event
+
+
+class BoundedHttp(Pieces, H11Protocol):
     """HTTP/1.1 whose requests arrive within a time limit, and whose bodies end with the answer at the latest."""
 
     _waiting: asyncio.TimerHandle | None = None
     _waiting_for: Any = None
     _upgraded = False
+    _answered = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def __init__(self, *arguments: Any, intake: Intake, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.intake = intake
+        self.conn = BoundedConnection(h11.SERVER)
+
+    def take_piece(self, piece: bytes) -> bool:
+        if self._upgraded:
+            return False  # no client may send anything before the answer to its handshake
+        cycle = self.cycle
+        if piece:
+            H11Protocol.data_received(self, piece)
+        else:
+            self.handle_events()
+        return self.cycle is not cycle or self._upgraded
+
+    def wants_no_more(self) -> bool:
+        return self.flow.read_paused
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] -- as uvicorn's
         super().connection_made(transport)
         self._wait(h11.IDLE, HEAD_LIMIT_S)
 
@@ -43,6 +81,11 @@ class BoundedHttp(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
+        if self._answered:
+            # Behind the answer waits the next request of the same connection. It takes its turn as those of others.
+            self._answered = False
+            self.intake.take_later(self)
+            return
         super().handle_events()
         if self._upgraded or self.transport.is_closing():
             self._wait(None, 0)
@@ -60,7 +103,9 @@ class BoundedHttp(H11Protocol):
             self._wait(None, 0)
 
     def on_response_complete(self) -> None:
+        self._answered = True
         super().on_response_complete()
+        self._answered = False
         if self.conn.their_state is h11.SEND_BODY and not self.transport.is_closing():
             self.transport.close()
 
@@ -78,17 +123,22 @@ class BoundedHttp(H11Protocol):
         self._waiting = self.loop.call_later(limit_s, self.transport.close) if state is not None else None
 
 
-class BoundedWebSocket(WebSocketsSansIOProtocol):
+class BoundedWebSocket(Pieces, WebSocketsSansIOProtocol):
     """A WebSocket whose frames are counted, whatever they hold, and parsed a little at a time."""
 
     _frames_left = FRAMES_AT_ONCE
     _counted_at = 0.0
 
-    def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), PIECE_BYTES):
-            if self.transport.is_closing():
-                return
-            super().data_received(data[start : start + PIECE_BYTES])
+    def __init__(self, *arguments: Any, intake: Intake, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.intake = intake
+
+    def take_piece(self, piece: bytes) -> bool:
+        WebSocketsSansIOProtocol.data_received(self, piece)
+        return not self.queue.empty()
+
+    def wants_no_more(self) -> bool:
+        return self.read_paused
 
     def handle_cont(self, event: Frame) -> None:
         if self._count():

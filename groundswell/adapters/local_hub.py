@@ -201,6 +201,7 @@ class LocalHub:
                 )
                 return
             self._hear(client, text)
+            await asyncio.sleep(0)  # what waits in the socket is received at once: others come between
 
     def _hear(self, client: _Client, text: str) -> None:
         session = client.session

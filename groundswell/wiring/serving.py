@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import cast
 
 from starlette.types import ASGIApp
 
@@ -36,11 +40,29 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def load_early() -> None:
+    """Load what the first search and the first look into the past would load in the event loop, for 0.2 s and more."""
+    from groundswell.core.queries import parse_query
+
+    import_module("numpy.ma")  # numpy.unique loads it at its first call
+    parse_query("a")  # its patterns are compiled
+
+
 async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, ready: Callable[[], None]) -> None:
     """Answer requests on `listener` until `stop`; requests in hand get a moment to finish."""
     from groundswell.adapters.bounded_http import BoundedHttp, BoundedWebSocket
+    from groundswell.adapters.intake import Intake
     from groundswell.wiring.web_server import Config, Server  # a function serves nothing, and starts without it
 
+    await asyncio.to_thread(load_early)
+
+    def begin() -> None:
+        # What is there now stays, so that no collection of garbage goes through it again: that would take 100 ms.
+        gc.collect()
+        gc.freeze()
+        ready()
+
+    intake = Intake(asyncio.get_running_loop())
     config = Config(
         app,
         log_config=None,
@@ -49,12 +71,12 @@ async def serve(app: ASGIApp, listener: socket.socket, stop: asyncio.Event, *, r
         server_header=False,
         proxy_headers=False,  # the application decides whom to believe
         ws_max_size=WS_MAX_BYTES,
-        http=BoundedHttp,
-        ws=BoundedWebSocket,
+        http=cast("type[asyncio.Protocol]", partial(BoundedHttp, intake=intake)),
+        ws=cast("type[asyncio.Protocol]", partial(BoundedWebSocket, intake=intake)),
         ws_per_message_deflate=False,  # frames are small and many: compressing each for each client costs more
         timeout_graceful_shutdown=STOP_GRACE_S,
     )
-    server = Server(config, ready)
+    server = Server(config, begin)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     stopping = asyncio.create_task(stop.wait())
     try:

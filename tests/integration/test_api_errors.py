@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from functions.api.app import create_app
+from functions.api.problems import FAILURES_A_MINUTE, FailureLog
 from groundswell.adapters.postgres_pool import open_pool
 from groundswell.ports.search import SearchAnswer
 from groundswell.ports.vectors import SearchFilters
@@ -242,6 +243,30 @@ def test_an_exhausted_pool_is_503_and_recovers(url: str) -> None:
         assert (await world.client.get("/v1/posts")).status_code == 200
 
     in_world(url, scenario, pool_size=1, wait_s=0.2)
+
+
+def test_a_store_in_trouble_fills_no_log(
+    url: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("functions.api.problems.FAILURES_A_MINUTE", 2)
+
+    async def scenario(world: World) -> None:
+        async with world.pool.connection():
+            for _ in range(5):
+                problem(await world.client.get("/v1/posts"), 503)
+
+    in_world(url, scenario, pool_size=1, wait_s=0.05)
+    assert sum("GET /v1/posts" in record.message for record in caplog.records) == 2
+
+
+def test_failures_that_were_left_out_are_counted_with_the_next_line(caplog: pytest.LogCaptureFixture) -> None:
+    failures = FailureLog()
+    for number in range(FAILURES_A_MINUTE + 7):
+        failures.log(f"failure {number}", now=1_000.0)
+    failures.log("a minute later", now=1_060.0)
+    said = [record.message for record in caplog.records]
+    assert len(said) == FAILURES_A_MINUTE + 2
+    assert said[-2:] == ["7 more requests failed since the last such line", "a minute later"]
 
 
 def test_a_query_that_takes_too_long_is_503(url: str) -> None:

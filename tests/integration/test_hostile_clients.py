@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import h11
 import httpx
 import pytest
 from websockets.asyncio.client import connect
@@ -179,6 +180,33 @@ def test_a_body_that_nobody_reads_is_not_taken(database_url: str) -> None:
             assert said.startswith(b"HTTP/1.1 " + status), said
 
     attacked(database_url, scenario)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_head_beyond_its_limit_is_refused_however_it_arrives(database_url: str, at_once: bool) -> None:
+    async def scenario(port: int, turns: LoopTurns) -> None:
+        client = await Client(port).open()
+        head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n"
+        for start in range(0, len(head), len(head) if at_once else 5_000):
+            await client.send(head[start : start + (len(head) if at_once else 5_000)])
+        assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
+
+    attacked(database_url, scenario)
+
+
+def test_a_body_in_tiny_chunks_is_refused() -> None:
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    def parse(chunks: int) -> Any:
+        server = bounded_http.BoundedConnection(h11.SERVER)
+        server.receive_data(head + b"1\r\n \r\n" * chunks + b"0\r\n\r\n")
+        while not isinstance(event := server.next_event(), h11.EndOfMessage):
+            assert event is not h11.NEED_DATA
+        return event
+
+    assert parse(bounded_http.CHUNKS_OF_A_BODY)
+    with pytest.raises(h11.RemoteProtocolError, match="too many chunks"):
+        parse(bounded_http.CHUNKS_OF_A_BODY + 1)
 
 
 def test_both_lengths_of_a_body_end_the_connection_and_nothing_behind_is_run(database_url: str) -> None:

@@ -18,6 +18,7 @@ SOURCES = sorted(
 )
 
 BOUNDED_BY = {
+    "groundswell/adapters/intake.py:self._queue": "the connections that are open, each once",
     "groundswell/adapters/forwarding/wire.py:headers": "a default that nobody changes",
     "groundswell/services/reporting.py:self._failed": "the names of the components that report",
     "groundswell/configuration/redaction.py:self.values": "MAX_KNOWN, the oldest are forgotten",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from collections.abc import Callable
@@ -26,7 +27,9 @@ router = router_of("posts")
 
 NDJSON, CSV = "application/x-ndjson", "text/csv"
 MAX_POSTS = 100_000
-CHUNK_POSTS = 500
+LINES_A_TURN = 50
+"""Posts that are encoded in one turn of the event loop, in about a millisecond."""
+CHUNK_POSTS = 200
 PAGE_S = 10.0
 """A page that took this long to read ends: API Gateway gives an answer 30 seconds."""
 COLUMNS = (
@@ -118,7 +121,9 @@ async def _read_page(
     while True:
         wanted = min(CHUNK_POSTS, limit + 1 - len(page.lines))
         posts = await api.services.reads.posts(filters, wanted, after)
-        for row in posts:
+        for number, row in enumerate(posts):
+            if number % LINES_A_TURN == 0:
+                await asyncio.sleep(0)  # others come between
             line = encode(row.post)
             size += len(line)
             if len(page.lines) == limit or (page.lines and size > MAX_ANSWER_BYTES):
