@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from groundswell.commands import archive, aws, bench, cost, doctor, drill, env, index, keys, services
+from groundswell.commands import archive, aws, bench, cost, doctor, drill, env, forget, index, keys, services
 from groundswell.configuration.other_programs import forget_postgres_variables
 from groundswell.configuration.redaction import redact_crashes
 
@@ -32,6 +32,7 @@ app.command(short_help="Bring the database schema up to date.")(services.migrate
 app.command(short_help="Show what a month on AWS costs.")(cost.cost)
 app.command(short_help="Find what is broken, and how to mend it.")(doctor.doctor)
 app.command(short_help="Break a platform on purpose, and see what holds.")(drill.drill)
+app.command(short_help="Remove everything of one author, for good.")(forget.forget)
 app.add_typer(bench.app, name="bench", short_help="Measure how good and how fast the platform is.")
 app.add_typer(archive.app, name="archive", short_help="Old posts as files: move, list, verify, restore, query.")
 app.add_typer(aws.app, name="aws", short_help="Operate a deployment on AWS.")

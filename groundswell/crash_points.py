@@ -39,6 +39,17 @@ class CrashPoint(Enum):
     RESTORE_AFTER_FILE = "restore:after-file"
     """The posts of one file are back in Postgres; the file is still in the archive."""
 
+    FORGET_REMEMBERED = "forget:remembered"
+    """Nothing of the author is stored any more; all that was is still there."""
+    FORGET_SOME_POSTS = "forget:some-posts"
+    """Some posts have left Postgres with their counts; the vector index still has them."""
+    FORGET_FILE_WRITTEN = "forget:file-written"
+    """A file without the author's posts is in the archive; the one with them is still in use."""
+    FORGET_FILE_REPLACED = "forget:file-replaced"
+    """The new file is in use; the old one is still in the archive."""
+    FORGET_VECTORS_REMOVED = "forget:vectors-removed"
+    """The index has none of the posts; the outbox still says that they are to go."""
+
     RELAY_AFTER_COMMIT = "relay:after-commit"
     """Work is stored; whoever handed it over does not know yet."""
     RELAY_SPOOL_WRITTEN = "relay:spool-written"

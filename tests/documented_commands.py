@@ -87,6 +87,8 @@ PROOFS: Mapping[str, Proof] = {
     "groundswell doctor aws": Proof("parsed", "tests/integration/test_doctor_aws.py makes its checks"),
     "groundswell migrate": NAMED,
     "groundswell index rebuild": NAMED,
+    "groundswell forget somebody.bsky.social": Proof("parsed", "it removes posts"),
+    "groundswell forget did:plc:ewvi7nxzyoun6zhxrhs64oiz": Proof("parsed", "tests/integration/test_forget.py runs it"),
     "groundswell aws run": NAMED,
     "groundswell aws run -- keys create ops": OPERATOR,
     "groundswell aws run -- keys create ops-2": OPERATOR,
@@ -101,6 +103,9 @@ PROOFS: Mapping[str, Proof] = {
     'groundswell aws run -- archive query "SELECT lang, count(*) FROM posts GROUP BY ALL" --since 2026-11-20': OPERATOR,
     "groundswell aws run -- index status": OPERATOR,
     "groundswell aws run -- index rebuild": Proof(
+        "parsed", "tests/integration/test_function_admin.py runs what the function does"
+    ),
+    "groundswell aws run -- forget did:plc:ewvi7nxzyoun6zhxrhs64oiz": Proof(
         "parsed", "tests/integration/test_function_admin.py runs what the function does"
     ),
     "groundswell aws run -- migrate": OPERATOR,

@@ -15,7 +15,7 @@ from groundswell.core.deltas import CountDeltas, Counted, count_deltas
 from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import AccountChange, Deleted, Micros, Post
-from groundswell.core.retention import archive_key, author_key
+from groundswell.core.retention import archive_key, author_key, forgotten_key
 from groundswell.core.terms import search_vector
 from groundswell.ports.storing import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
 from groundswell.sql import queries
@@ -150,6 +150,7 @@ async def _insert(cur: Cursor, batch: Batch) -> tuple[list[StoredPost], set[str]
         "id": [p.id for p in posts],
         "key": [archive_key(p.id) for p in posts],
         "author": [p.author for p in posts],
+        "author_hash": [forgotten_key(p.author) for p in posts],
         "text": [p.text for p in posts],
         "lang": [p.lang for p in posts],
         "created_at": [p.created_at for p in posts],

@@ -46,6 +46,7 @@ PERMITTED: Final[Mapping[tuple[str, ...], Permitted]] = {
     ),
     ("index", "status"): Permitted(),
     ("index", "rebuild"): Permitted(options={"--from-scratch": False}, continues=True),
+    ("forget",): Permitted(arguments=(1, 1), continues=True),
     ("migrate",): Permitted(function="migrate"),
 }
 

@@ -170,6 +170,11 @@ def author_key(author: str) -> int:
     return int.from_bytes(hashlib.sha256(author.encode()).digest()[:8], "big", signed=True)
 
 
+def forgotten_key(author: str) -> bytes:
+    """Return what the list of forgotten authors holds in place of a name."""
+    return hashlib.sha256(author.encode()).digest()
+
+
 def file_name(day: str, source: str, token: str) -> str:
     """Where a file lies below the root: Hive-style folders, which every Parquet reader understands."""
     folder = quote(source, safe="")

@@ -22,11 +22,8 @@ from groundswell.core.retention import (
     FILE_ROWS,
     ArchiveRow,
     Manifest,
-    Tally,
     archive_key,
     author_key,
-    describe,
-    faults,
     fits,
     manifest_name,
 )
@@ -35,7 +32,7 @@ from groundswell.errors import ArchiveDamaged, ArchiveUnavailable, GroundswellEr
 from groundswell.metrics import Metrics
 from groundswell.ports.archive import Archive, Claim, ClaimStore, PostFiles, Released
 from groundswell.ports.time import Clock
-from groundswell.services.archived_files import checksum
+from groundswell.services.archive_writing import write_file
 from groundswell.services.withdrawals import Withdrawals
 
 log = logging.getLogger(__name__)
@@ -211,19 +208,11 @@ class Mover:
     async def _write(
         self, claim: Claim, folder: Path, deadline: float | None
     ) -> tuple[Manifest | None, Sequence[Released]]:
-        path, posts = folder / f"posts{self._files.suffix}", list[Released]()
-        contents = await self._files.write(self._noted(claim, posts, deadline), path)
-        if not contents.rows:
-            return None, ()
-        size, sha256 = await checksum(path)
-        manifest = describe(claim.name, day=claim.day, source=claim.source, contents=contents, size=size, sha256=sha256)
-        await self._archive.put(manifest.file, path, sha256=sha256)
-        reach(CrashPoint.MOVER_AFTER_FILE)
-        beside = folder / "manifest.json"
-        beside.write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
-        await self._archive.put(manifest_name(manifest.file), beside, sha256=(await checksum(beside))[1])
-        reach(CrashPoint.MOVER_AFTER_MANIFEST)
-        await self._read_back(manifest, folder)
+        posts: list[Released] = []
+        pages = self._noted(claim, posts, deadline)
+        manifest = await write_file(
+            self._archive, self._files, folder, pages, name=claim.name, day=claim.day, source=claim.source
+        )
         return manifest, posts
 
     async def _noted(
@@ -236,21 +225,6 @@ class Mover:
                 raise _OutOfTime
             posts += [Released(row.pk, row.rev, archive_key(row.id), author_key(row.author)) for row in page]
             yield page
-
-    async def _read_back(self, manifest: Manifest, folder: Path) -> None:
-        """What the archive gives back is what Postgres held, or nothing leaves Postgres."""
-        copy, beside, tally = folder / "copy", folder / "copy.json", Tally()
-        await self._archive.get(manifest.file, copy)
-        await self._archive.get(manifest_name(manifest.file), beside)
-        async for page in self._files.read(copy):
-            tally.add(page)
-        size, sha256 = await checksum(copy)
-        found = faults(manifest, contents=tally.contents(), size=size, sha256=sha256)
-        if found or msgspec.json.decode(beside.read_bytes(), type=Manifest) != manifest:
-            raise ArchiveDamaged(
-                f"{manifest.file} did not come back from {self._archive.where} as it was written"
-                f"{': ' + found[0] if found else ', nor did its manifest'}. Nothing left Postgres; it is tried again."
-            )
 
     async def _tidy(self) -> None:
         expired = await self._claims.expire()

@@ -8,17 +8,17 @@ ON CONFLICT (source) DO UPDATE SET updated_at = now()
 RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint, pg_advisory_xact_lock_shared(7302002)
 
 -- name: insert_posts
--- New posts in the order given, each with an outbox entry. What was deleted, is stored already or has been archived is
--- left out. Posts of hidden accounts go where those are: they come back together. Answers the key of each new post;
+-- New posts in the order given, each with an outbox entry. What was deleted, is stored already, has been archived or is
+-- of a forgotten author is left out. Posts of hidden accounts go where those are: they come back together. Answers the key of each new post;
 -- null for a hidden one.
 WITH incoming AS (
     SELECT * FROM unnest(
-        %(id)b::text[], %(key)b::bytea[], %(author)b::text[], %(text)b::text[], %(lang)b::text[],
-        %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
+        %(id)b::text[], %(key)b::bytea[], %(author)b::text[], %(author_hash)b::bytea[], %(text)b::text[],
+        %(lang)b::text[], %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
         %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
     ) WITH ORDINALITY
-    AS t (id, key, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search, fingerprint,
-          position)
+    AS t (id, key, author, author_hash, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search,
+          fingerprint, position)
 ), timed AS (
     SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
 ), taken AS (
@@ -29,6 +29,7 @@ WITH incoming AS (
       AND NOT EXISTS (SELECT 1 FROM author_tombstones a
                       WHERE a.source = %(source)s AND a.author = i.author AND a.until >= i.happened)
       AND NOT EXISTS (SELECT 1 FROM archived_posts a WHERE a.key = i.key)
+      AND NOT EXISTS (SELECT 1 FROM forgotten_authors f WHERE f.key = i.author_hash)
 ), stored AS (
     INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
                        search, fingerprint)

@@ -78,7 +78,9 @@ def http_application() -> ASGIApp:
 def host_rules() -> HostRules:
     """Return which pages may open the WebSocket: the page of this deployment, and those that CORS names."""
     chosen = _api_settings()
-    return HostRules(public_urls=(chosen.public_api_url or "", chosen.public_ws_url or ""), cors_origins=chosen.cors_origins)
+    return HostRules(
+        public_urls=(chosen.public_api_url or "", chosen.public_ws_url or ""), cors_origins=chosen.cors_origins
+    )
 
 
 @cache

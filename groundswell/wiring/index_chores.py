@@ -55,7 +55,7 @@ async def inspect_index(settings: EmbeddedSettings) -> IndexReport:
         state, indexing = await posts.state(), await posts.is_indexing()
         running = running_engine(_engine_folder(settings))
         try:
-            index = await stack.enter_async_context(_index(settings))
+            index = await stack.enter_async_context(open_index(settings))
             points = await index.count()
         except VectorIndexUnavailable as error:
             return IndexReport(state, indexing, None, error.detail)
@@ -79,7 +79,7 @@ async def rebuild_index(
         if await posts.is_indexing():
             progress.say("The platform that runs does the work; it goes on if you stop watching")
             if from_scratch:
-                async with _index(settings) as index:
+                async with open_index(settings) as index:
                     await index.clear()
         else:
             await _work_here(stack, settings, pool, from_scratch=from_scratch)
@@ -144,7 +144,7 @@ async def _posts(stack: AsyncExitStack, settings: EmbeddedSettings) -> tuple[Pos
 
 
 @asynccontextmanager
-async def _index(settings: EmbeddedSettings) -> AsyncGenerator[QdrantIndex, None]:
+async def open_index(settings: EmbeddedSettings) -> AsyncGenerator[QdrantIndex, None]:
     """The index of the settings, or the embedded one: that which runs, or one started for now."""
     async with AsyncExitStack() as stack:
         url, own_key = settings.qdrant_url, None

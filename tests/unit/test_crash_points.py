@@ -64,7 +64,7 @@ def test_a_place_that_does_not_exist_is_refused_with_those_that_do(text: str) ->
 
 
 def test_every_place_says_whose_it_is() -> None:
-    assert {point.service for point in CrashPoint} <= {"relay", "api", "mover", "restore"}
+    assert {point.service for point in CrashPoint} <= {"relay", "api", "mover", "restore", "forget"}
 
 
 NEEDED = {"GROUNDSWELL_DATABASE_URL": "postgresql://groundswell:vG7x@db.internal:5432/groundswell"}
