@@ -14,6 +14,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # importing rich for the help alone would double the time it takes
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help=(
         "Watch a live social stream, notice what gathers momentum, and search it by meaning.\n\n"
         "\b\nStart here:\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 EX_CONFIG = 78
 """Exit code for a configuration that cannot work (sysexits.h)."""
 EX_USAGE = 64
+EX_NOINPUT = 66
 EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_TEMPFAIL = 75
@@ -53,6 +54,14 @@ class DataDirectoryError(GroundswellError):
     code = "data-directory"
     title = "The data directory cannot be used"
     exit_code = EX_CONFIG
+
+
+class NoPlatform(GroundswellError):
+    """A command that only reads was pointed at a data directory that nobody has made."""
+
+    code = "no-platform"
+    title = "There is nothing to read"
+    exit_code = EX_NOINPUT
 
 
 class DataDirectoryLost(DataDirectoryError):

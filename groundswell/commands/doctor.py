@@ -18,7 +18,7 @@ import typer
 from groundswell import settings
 from groundswell.commands.console import explained
 from groundswell.commands.findings import Finding, State, conclude, show
-from groundswell.commands.services import DataDirFlag, PortFlag, SourceName, with_flags
+from groundswell.commands.services import DataDirFlag, PortFlag, SourceFlag, with_flags
 from groundswell.configuration.schema import schema_path
 from groundswell.errors import (
     EX_CONFIG,
@@ -56,7 +56,7 @@ def doctor(
     ] = None,
     data_dir: DataDirFlag = None,
     port: PortFlag = None,
-    source: Annotated[SourceName | None, typer.Option(help="The stream to check.", show_default="simulator")] = None,
+    source: SourceFlag = None,
 ) -> None:
     """Check the configuration, connect to everything it names, and say which link is broken and how to mend it.
 

@@ -8,7 +8,6 @@ import socket
 import sys
 import webbrowser
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,16 +15,9 @@ import typer
 
 from groundswell import crash_points, settings
 from groundswell.commands.console import explained, make_progress, run_until_stopped
+from groundswell.configuration.schema import variable_named
 from groundswell.errors import ConfigError
 from groundswell.observability import configure_logging
-
-
-class SourceName(StrEnum):
-    simulator = "simulator"
-    jetstream = "jetstream"
-    sealed = "sealed"
-    replay = "replay"
-
 
 _FLAGS = {
     "GROUNDSWELL_SOURCE": "--source",
@@ -37,6 +29,15 @@ _FLAGS = {
 }
 
 PortFlag = Annotated[int | None, typer.Option("--port", help="Port of the page and the API.", show_default="8000")]
+SourceFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        help=f"The stream: {', '.join(variable_named('GROUNDSWELL_SOURCE').enum)}.",
+        show_default="simulator",
+    ),
+]
 DataDirFlag = Annotated[
     Path | None, typer.Option("--data-dir", help="Where everything is kept between runs.", show_default=".groundswell")
 ]
@@ -51,7 +52,7 @@ OpenFlag = Annotated[bool, typer.Option("--open/--no-open", help="Open the page 
 
 @explained
 def up(  # noqa: PLR0917 -- flags, all by name
-    source: Annotated[SourceName | None, typer.Option(help="The stream to watch.", show_default="simulator")] = None,
+    source: SourceFlag = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Recording to play; implies --source replay.", show_default=False)
     ] = None,

@@ -98,6 +98,11 @@ def variables() -> tuple[Variable, ...]:
     return parse_schema(schema_path().read_bytes())
 
 
+def variable_named(name: str) -> Variable:
+    """Return the variable of this name. Raises StopIteration where there is none."""
+    return next(variable for variable in variables() if variable.name == name)
+
+
 def schema_path() -> Path:
     """Where the schema lies: inside an installed package, or at the root of a checkout."""
     package = Path(str(resources.files("groundswell")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -44,7 +45,9 @@ def parse_value(variable: Variable, text: str) -> Value:  # noqa: PLR0911 -- one
         case "choice":
             if text.lower() in variable.enum:
                 return text.lower()
-            raise ValueError(f"{text!r} is not one of its values. Set one of {', '.join(variable.enum)}.")
+            close = get_close_matches(text.lower(), variable.enum, n=1)
+            perhaps = f"Did you mean {close[0]!r}? " if close else ""
+            raise ValueError(f"{text!r} is not one of its values. {perhaps}Set one of {', '.join(variable.enum)}.")
         case "url":
             address = _parse_url(variable, text)
             return Secret(address) if variable.secret else address

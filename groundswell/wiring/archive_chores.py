@@ -129,6 +129,7 @@ class Desk:
 async def archive_desk(settings: MoverSettings) -> AsyncGenerator[Desk]:
     """Raises:
     ConfigError: there is no archive.
+    NoPlatform: there is no database of ours.
     DataDirectoryError: the data directory cannot be used.
     StoreUnavailable, SchemaMismatch: the database cannot be used.
     """
@@ -145,8 +146,8 @@ async def archive_desk(settings: MoverSettings) -> AsyncGenerator[Desk]:
             ]
         )
     async with AsyncExitStack() as stack:
-        folder = stack.enter_context(own_folder(scratch(settings.data_dir) / "commands"))
         url = await stack.enter_async_context(database(settings.database_url, settings.data_dir))
+        folder = stack.enter_context(own_folder(scratch(settings.data_dir) / "commands"))
         if embedded:
             await migrate(url)
         pool = await maintenance_pool(stack, url, wait_s=settings.database_pool_wait_s)

@@ -27,7 +27,7 @@ from groundswell.core.posts import MICROS_PER_SECOND, Micros
 from groundswell.core.recorded_frames import is_frame
 from groundswell.core.session import Fatal, verdict
 from groundswell.core.unreadable import SHOWN_BYTES, shown
-from groundswell.errors import ConfigError, SourceFailed
+from groundswell.errors import ConfigError, NoPlatform, SourceFailed
 from groundswell.ports.vectors import Embedder
 from groundswell.services.embeddings import Attempt
 from groundswell.settings_model import EmbeddedSettings
@@ -44,16 +44,25 @@ SAMPLE_POSTS = [
 
 
 @asynccontextmanager
-async def database(url: Secret | None, data_dir: Path) -> AsyncGenerator[str, None]:
-    """The URL of the database to work on: the given one, the embedded one that runs, or that one started for now.
+async def database(url: Secret | None, data_dir: Path, *, make: bool = False) -> AsyncGenerator[str, None]:
+    """Yield the URL of the database to work on: the given one, the embedded one that runs, or that one started for now.
+
+    Args:
+        url: a database of somebody's own; None for the embedded one.
+        data_dir: where the embedded one lies.
+        make: whether one is made where none lies. A command that asks for what is there must not make it: a mistyped
+            directory would be answered with "nothing is wrong" and an empty platform.
 
     Raises:
+        NoPlatform: nothing lies in the data directory.
         DataDirectoryError, StoreUnavailable: as `EmbeddedPostgres.start` does.
     """
     found = url.reveal() if url else await asyncio.to_thread(running_url, data_dir)
     if found:
         yield found
         return
+    if not make and not embedded_database_exists(data_dir):
+        raise _no_platform(data_dir)
     server = EmbeddedPostgres(data_dir)
     try:
         yield await server.start()
@@ -61,9 +70,16 @@ async def database(url: Secret | None, data_dir: Path) -> AsyncGenerator[str, No
         await server.stop()
 
 
+def _no_platform(data_dir: Path) -> NoPlatform:
+    return NoPlatform(
+        f"There is no Groundswell at {data_dir.expanduser().absolute()}. Name its directory with --data-dir or "
+        "GROUNDSWELL_DATA_DIR; `groundswell up` makes a new one."
+    )
+
+
 async def migrate_database(url: Secret | None, data_dir: Path) -> tuple[str | None, str]:
     """Bring the schema up to date; the versions before and after. Raises as `database` and `migrate` do."""
-    async with database(url, data_dir) as address:
+    async with database(url, data_dir, make=True) as address:
         return await migrate(address)
 
 

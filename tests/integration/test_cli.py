@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from groundswell.adapters.embedded_postgres import running_url
 from groundswell.cli import app
-from groundswell.errors import EX_CONFIG, EX_UNAVAILABLE, EX_USAGE
+from groundswell.errors import EX_CONFIG, EX_NOINPUT, EX_UNAVAILABLE, EX_USAGE
 
 GROUNDSWELL = Path(sys.executable).with_name("groundswell")
 
@@ -134,6 +134,41 @@ def test_migrate_and_keys_work_without_a_running_platform_and_leave_nothing_runn
     cli("keys", "revoke", "my script")
     assert "no key named" in cli("keys", "revoke", "my script", exit_code=EX_USAGE)
     assert running_url(cli.folder / "data") is None
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("index", "status"),
+        ("index", "rebuild"),
+        ("keys", "list"),
+        ("keys", "create", "mine"),
+        ("keys", "revoke", "mine"),
+        ("archive", "list"),
+        ("archive", "verify"),
+        ("archive", "query", "SELECT 1"),
+        ("archive", "move"),
+        ("archive", "restore", "2026-07-04"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistyped_data_directory_is_said_and_not_made(cli: Cli, command: tuple[str, ...]) -> None:
+    said = cli(*command, exit_code=EX_NOINPUT, GROUNDSWELL_DATA_DIR="not/here")
+    assert f"There is no Groundswell at {cli.folder / 'not/here'}" in said
+    assert list(cli.folder.iterdir()) == []
+
+
+def test_help_has_a_short_form_in_every_command() -> None:
+    for command in ((), ("up",), ("keys",), ("keys", "create"), ("archive", "query")):
+        explained = CliRunner().invoke(app, [*command, "-h"], prog_name="groundswell")
+        assert explained.output == CliRunner().invoke(app, [*command, "--help"], prog_name="groundswell").output
+        assert explained.exit_code == 0
+
+
+def test_a_source_that_is_nearly_right_is_suggested(cli: Cli) -> None:
+    said = cli("up", "--source", "jetsream", exit_code=EX_CONFIG)
+    assert "--source: 'jetsream' is not one of its values. Did you mean 'jetstream'?" in said
+    assert "simulator, jetstream, sealed, replay" in said
 
 
 def test_keys_reach_a_database_of_ones_own(cli: Cli, postgres_server: str) -> None:
