@@ -138,7 +138,7 @@ def run(main: Awaitable[None]) -> None:
 
 def same_but_for_silence(url: str, undisturbed: list[Any]) -> None:
     """Everything is as an undisturbed relay leaves it; the silence that follows the tape may be watched longer."""
-    posts, counts, totals, coverage, ((cursor, _),) = stored(url)
+    posts, counts, totals, coverage, ((cursor, _),), *_ = stored(url)
     assert [posts, counts, totals, cursor] == [*undisturbed[:3], undisturbed[4][0][0]]
     seconds = {minute: float(observed) for minute, observed in coverage}
     assert all(seconds[minute] >= float(observed) for minute, observed in undisturbed[3])
