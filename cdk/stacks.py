@@ -160,6 +160,7 @@ class PlatformStack(Stack):
             api_host=self.front.host,
             ws_url=self.sockets_api.public_url if self.sockets_api else "",
             version=inputs.version,
+            contact=chosen.contact,
         )
         if self.sockets_api:
             # It has to know the page's address, so that it comes after the page.

@@ -99,6 +99,12 @@ class Knobs:
         both="",
         pattern=r"[^@\s]+@[^@\s]+\.[^@\s]+|",
     )
+    contact: str = _knob(
+        "Where people write to who want their posts removed: an e-mail address or an https address, shown on the page "
+        "`/people.html`. Empty: the page says that none is set.",
+        both="",
+        pattern=r"[^@\s]+@[^@\s]+\.[^@\s]+|https://\S+|",
+    )
     monthly_budget_usd: float = _knob(
         "Nothing is deployed whose estimate is above this, and AWS mails when the real spend nears it.",
         budget=30.0,

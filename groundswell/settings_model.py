@@ -87,7 +87,8 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     jetstream_hosts: tuple[str, ...]
     """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
     jetstream_collections: tuple[str, ...]
-    """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts."""
+    """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts;
+    `app.bsky.actor.profile` says whose posts are for signed-in readers only."""
     sealed_url: str | None
     """Address of the sealed feed when the source is `sealed`: what is below it is in docs/sealed.md. Empty,
     with no keys given: the built-in simulator serves one, in development only."""
@@ -257,6 +258,9 @@ class ApiSettings(Settings, frozen=True, kw_only=True):
     """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
     api_port: int
     """Port to listen on."""
+    contact: str | None
+    """Where people write to who want their posts removed: an e-mail address or an https address, shown on the
+    page `/people.html`. Empty: the page says that none is set."""
     public_api_url: str | None
     """Where browsers reach the API. Empty: the address that served the page."""
     public_ws_url: str | None
@@ -622,7 +626,8 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     jetstream_hosts: tuple[str, ...]
     """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
     jetstream_collections: tuple[str, ...]
-    """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts."""
+    """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts;
+    `app.bsky.actor.profile` says whose posts are for signed-in readers only."""
     sealed_url: str | None
     """Address of the sealed feed when the source is `sealed`: what is below it is in docs/sealed.md. Empty,
     with no keys given: the built-in simulator serves one, in development only."""
@@ -699,6 +704,9 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """Address to listen on. `0.0.0.0` makes the API reachable from other machines."""
     api_port: int
     """Port to listen on."""
+    contact: str | None
+    """Where people write to who want their posts removed: an e-mail address or an https address, shown on the
+    page `/people.html`. Empty: the page says that none is set."""
     public_api_url: str | None
     """Where browsers reach the API. Empty: the address that served the page."""
     public_ws_url: str | None

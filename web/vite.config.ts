@@ -3,7 +3,12 @@ import { defineConfig } from "vite";
 const api = "http://localhost:8000";
 
 export default defineConfig({
-  build: { target: "es2022", assetsInlineLimit: 0, reportCompressedSize: true },
+  build: {
+    target: "es2022",
+    assetsInlineLimit: 0,
+    reportCompressedSize: true,
+    rolldownOptions: { input: ["index.html", "people.html"] },
+  },
   server: {
     port: 5173,
     proxy: {

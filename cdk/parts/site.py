@@ -40,6 +40,7 @@ class Site(Construct):
         api_host: str,
         ws_url: str,
         version: str,
+        contact: str,
     ) -> None:
         super().__init__(scope, id)
         self.bucket = private_bucket(self, removal_policy=RemovalPolicy.DESTROY, emptied_on_removal=True)
@@ -65,7 +66,7 @@ class Site(Construct):
             additional_behaviors=dict.fromkeys(API_PATHS, api),
         )
         self.url = f"https://{self.distribution.domain_name}"
-        config: Mapping[str, str] = {"apiUrl": "", "wsUrl": ws_url, "version": version}
+        config: Mapping[str, str] = {"apiUrl": "", "wsUrl": ws_url, "version": version, "contact": contact}
         log_group = logs.LogGroup(
             self, "DeployLog", retention=logs.RetentionDays.ONE_WEEK, removal_policy=RemovalPolicy.DESTROY
         )
@@ -90,7 +91,7 @@ class Site(Construct):
             exclude=[HASHED],
             cache_control=[s3_deployment.CacheControl.from_string(REVALIDATE)],
             distribution=self.distribution,
-            distribution_paths=["/index.html", "/", "/config.json"],
+            distribution_paths=["/index.html", "/", "/people.html", "/config.json"],
             log_group=log_group,
         )
         # The files that a new index.html names are there before it is.
@@ -140,7 +141,7 @@ def _api_cache(scope: Construct) -> cloudfront.CachePolicy:
         min_ttl=Duration.seconds(0),
         default_ttl=Duration.seconds(0),
         max_ttl=Duration.minutes(1),
-        header_behavior=cloudfront.CacheHeaderBehavior.allow_list("Accept", "Origin"),
+        header_behavior=cloudfront.CacheHeaderBehavior.allow_list("Accept", "Authorization", "Origin"),
         query_string_behavior=cloudfront.CacheQueryStringBehavior.all(),
         cookie_behavior=cloudfront.CacheCookieBehavior.none(),
         enable_accept_encoding_gzip=True,

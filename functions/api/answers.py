@@ -41,7 +41,9 @@ def json_answer(
     """
     encoded = msgspec.json.encode(body)
     tag = f'W/"{hashlib.blake2b(encoded, digest_size=12).hexdigest()}"'
-    headers = {"ETag": tag, "Cache-Control": f"public, max-age={max_age_s}", "Vary": "Accept, Accept-Encoding"}
+    # What a reader with a key sees is for that reader alone, whatever lies in between.
+    shared = "private, no-cache" if "authorization" in request.headers else f"public, max-age={max_age_s}"
+    headers = {"ETag": tag, "Cache-Control": shared, "Vary": "Accept, Accept-Encoding, Authorization"}
     if status_code == 200 and _is_known(tag, request.headers.getlist("if-none-match")):
         return Response(status_code=304, headers=headers)
     if as_of is not None:

@@ -45,6 +45,7 @@ def create_app(
     version: str,
     public_api_url: str = "",
     public_ws_url: str = "",
+    contact: str = "",
     cors_origins: Sequence[str] = (),
     allowed_hosts: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
@@ -59,6 +60,7 @@ def create_app(
         version: of this build, as answers and greetings tell it.
         public_api_url: where browsers reach the API, without a slash at the end; empty where it is the site's origin.
         public_ws_url: where browsers open the WebSocket; empty likewise.
+        contact: where people write to who want their posts removed; empty where nobody said.
         cors_origins: origins of other sites whose pages may call the API and open its WebSocket, or `*`.
         allowed_hosts: names that the API answers under, beside addresses, localhost and those of the public URLs; `*`
             where something in front of it already checks `Host`.
@@ -78,7 +80,12 @@ def create_app(
         redirect_slashes=False,
     )
     app.state.api = Api(services, Condition(services.reads, services.clock), version)
-    app.state.site_config = {"apiUrl": public_api_url, "wsUrl": public_ws_url, "version": version}
+    app.state.site_config = {
+        "apiUrl": public_api_url,
+        "wsUrl": public_ws_url,
+        "version": version,
+        "contact": contact,
+    }
     reference = _reference(app, version=version, public_url=public_api_url)
     for router in (*ROUTERS, reference, live.router):
         app.router.routes.extend(router.routes)

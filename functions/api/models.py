@@ -55,6 +55,10 @@ class Post(Answer):
     reply_to: str | None
     quote_of: str | None
     url: Annotated[str | None, Field(description="Where a person can read the post.")]
+    labels: Annotated[
+        list[str],
+        Field(description="What the author says of it: `porn`, `sexual`, `nudity`, `graphic-media`, and others."),
+    ]
 
 
 class PostAnswer(Answer):
@@ -396,3 +400,4 @@ class SiteConfig(Answer):
     apiUrl: str  # noqa: N815 - the site's own spelling
     wsUrl: str  # noqa: N815 - the site's own spelling
     version: str
+    contact: str

@@ -51,17 +51,18 @@ class ApiServices:
     probes: Mapping[Part, Probe] = field(default_factory=dict[Part, Probe])
     """What `/readyz` asks besides Postgres and its schema."""
 
-    async def post(self, post_id: str) -> StoredPost | ArchivedPost | None:
-        """A post by its id, wherever it is.
+    async def post(self, post_id: str, *, signed_in: bool) -> StoredPost | ArchivedPost | None:
+        """A post by its id, wherever it is, if this reader may see it.
 
         Raises:
             StoreUnavailable: Postgres cannot be reached.
             ArchiveUnavailable, ArchiveDamaged: it is in the archive, and cannot be read there.
         """
-        found = await self.reads.post(post_id)
+        found = await self.reads.post(post_id, signed_in=signed_in)
         if found is None and self.archive is not None:
             # A post that was being restored is missed by both looks.
-            found = await self.archive.post(post_id) or await self.reads.post(post_id)
+            found = await self.archive.post(post_id, signed_in=signed_in)
+            found = found or await self.reads.post(post_id, signed_in=signed_in)
         return found
 
 

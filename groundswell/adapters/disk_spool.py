@@ -129,7 +129,9 @@ class DiskSpool:
     # -------------------------------------------------------------- appending
     async def append(self, spooled: Spooled) -> None:
         work = spooled.work
-        items = len(work.posts) + len(work.deletes) + len(work.accounts) if isinstance(work, Batch) else 0
+        items = 0
+        if isinstance(work, Batch):
+            items = len(work.posts) + len(work.deletes) + len(work.accounts) + len(work.profiles)
         writing = asyncio.ensure_future(asyncio.to_thread(self._append, spooled, items, self.size))
         self._appending = True
         try:

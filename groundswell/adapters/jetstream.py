@@ -21,7 +21,7 @@ from websockets.frames import CloseCode
 from groundswell import __version__
 from groundswell.core.cursor import resume_cursor
 from groundswell.core.entities import EntityExtractor
-from groundswell.core.jetstream import MAX_FRAME_BYTES, POST_COLLECTION, decode
+from groundswell.core.jetstream import COLLECTIONS, MAX_FRAME_BYTES, decode
 from groundswell.core.posts import Decoded
 from groundswell.core.session import ConnectionLost, Fatal, Refused, verdict
 from groundswell.errors import SourceFailed
@@ -64,7 +64,7 @@ class JetstreamSource:
         hosts: Sequence[str],
         extractor: EntityExtractor | None,
         name: str = "jetstream",
-        wanted_collections: Sequence[str] = (POST_COLLECTION,),
+        wanted_collections: Sequence[str] = COLLECTIONS,
         compress: bool = False,
         zstd_dictionary: bytes | None = None,
         quiet_after_s: float | None = QUIET_AFTER_S,

@@ -48,8 +48,8 @@ class _Client:
 
     __slots__ = ("allowance", "allowance_at", "greeted", "replies", "sent", "session", "verdict", "waiting", "wake")
 
-    def __init__(self, *, greeted: int, now: float) -> None:
-        self.session = ClientSession()
+    def __init__(self, *, greeted: int, now: float, signed_in: bool = False) -> None:
+        self.session = ClientSession(signed_in=signed_in)
         self.greeted = greeted
         """The hub's `seq` when the client was greeted."""
         self.sent = greeted
@@ -161,13 +161,13 @@ class LocalHub:
             if isinstance(result, Exception):
                 raise result
 
-    async def attend(self, socket: ClientSocket) -> None:
+    async def attend(self, socket: ClientSocket, *, signed_in: bool = False) -> None:
         if self.full:
             client = _Client(greeted=self._seq, now=self._clock.monotonic())
             client.dismiss(TRY_LATER, "TooManyClients", "this server holds as many clients as it can: retry later")
             await self._say_goodbye(client, socket)
             return
-        client = _Client(greeted=self._seq, now=self._clock.monotonic())
+        client = _Client(greeted=self._seq, now=self._clock.monotonic(), signed_in=signed_in)
         client.replies.append(self._stamp(self._hello()))
         client.wake.set()
         self._clients.add(client)
@@ -328,7 +328,7 @@ class Follower(Protocol):
 
 
 class StoredEvents(Protocol):
-    async def events(self, after: int | None, limit: int) -> EventPage: ...
+    async def events(self, after: int | None, limit: int, *, signed_in: bool = False) -> EventPage: ...
 
 
 async def follow_events(
@@ -361,7 +361,7 @@ async def follow_events(
             return
         more = False
         try:
-            page = await reads.events(seq, FOLLOW_PAGE)
+            page = await reads.events(seq, FOLLOW_PAGE, signed_in=True)
         except LeaseLost:
             raise
         except GroundswellError as error:

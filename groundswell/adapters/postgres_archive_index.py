@@ -36,6 +36,11 @@ class PostgresArchiveIndex:
             row = await (await conn.execute(SQL["file_of"], {"key": archive_key(post_id)})).fetchone()
         return None if row is None else archived_file(row)
 
+    async def labels_of(self, post_id: str) -> tuple[tuple[str, ...], bool]:
+        async with connection(self._pool) as conn:
+            row = await (await conn.execute(SQL["labels_of"], {"key": archive_key(post_id)})).fetchone()
+        return ((), False) if row is None else (tuple(row[0]), row[1])
+
     async def withdrawn(self, file_ids: Sequence[int]) -> tuple[Mapping[int, frozenset[bytes]], Authors]:
         values = {"file_ids": list(file_ids)}
         keys: dict[int, set[bytes]] = {}
@@ -97,12 +102,19 @@ async def _settle(
     if kept:
         await cur.execute(SQL["reinstate"], {"file_id": file_id, "key": list(kept)})
     await cur.execute(SQL["settle"], {"file_id": file_id, "key": list(by_key)})
-    settled = [by_key[bytes(key)] for (key,) in await cur.fetchall()]
+    found = {bytes(key): (tuple(labels), restricted) for key, labels, restricted in await cur.fetchall()}
+    settled = [by_key[key] for key in found]
     counted = [Counted(row.author, row.entities, row.event_time) for row in settled]
     await apply_counts(cur, source, count_deltas((), counted))
     final = {archive_key(row.id) for row in withdrawn_rows(settled, withdrawal.revs, deleted)[0]}
     if hidden := [row for row in settled if archive_key(row.id) not in final]:
-        columns = {**_columns(hidden), "ingested_at": [row.ingested_at for row in hidden]}
+        said = [found[archive_key(row.id)] for row in hidden]
+        columns = {
+            **_columns(hidden),
+            "ingested_at": [row.ingested_at for row in hidden],
+            "labels": [LIST_SEPARATOR.join(labels) for labels, _ in said],
+            "restricted": [restricted for _, restricted in said],
+        }
         await cur.execute(SQL["hide_archived"], columns)
     await cur.execute(
         SQL["settle_takedowns"],

@@ -38,9 +38,9 @@ class PostgresConnections:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def add(self, connection_id: str) -> None:
+    async def add(self, connection_id: str, *, signed_in: bool = False) -> None:
         async with connection(self._pool) as conn:
-            await conn.execute(SQL["add"], {"connection_id": connection_id})
+            await conn.execute(SQL["add"], {"connection_id": connection_id, "signed_in": signed_in})
 
     async def remove(self, connection_ids: Sequence[str]) -> None:
         async with connection(self._pool) as conn:
@@ -48,7 +48,7 @@ class PostgresConnections:
 
     async def update(self, connection_id: str, change: Callable[[RemoteClient, int], RemoteClient]) -> None:
         async with connection(self._pool) as conn:
-            await conn.execute(SQL["add"], {"connection_id": connection_id})
+            await conn.execute(SQL["add"], {"connection_id": connection_id, "signed_in": False})
             row = await (await conn.execute(SQL["lock_one"], {"connection_id": connection_id})).fetchone()
             assert row is not None, "it was added a line above"
             changed = change(_client(row[1:]), row[0])
@@ -123,5 +123,5 @@ async def _heard(conn: psycopg.AsyncConnection[Any]) -> frozenset[str]:
 
 
 def _client(row: Sequence[Any]) -> RemoteClient:
-    connection_id, topics, paused_at, greeted_at = row
-    return RemoteClient(connection_id, tuple(topics), paused_at, greeted_at)
+    connection_id, topics, paused_at, greeted_at, signed_in = row
+    return RemoteClient(connection_id, tuple(topics), paused_at, greeted_at, signed_in)

@@ -65,6 +65,7 @@ class PostgresReads:
                 "author": filters.author,
                 "lang": filters.lang,
                 "source": filters.source,
+                "signed_in": filters.signed_in,
                 **_range(filters.since, filters.until),
                 "after_time": None if after is None else to_datetime(after[0]),
                 "after_pk": None if after is None else after[1],
@@ -73,8 +74,8 @@ class PostgresReads:
         )
         return [_stored_post(row) for row in rows]
 
-    async def post(self, post_id: str) -> StoredPost | None:
-        rows = await self._all("post", {"id": post_id})
+    async def post(self, post_id: str, *, signed_in: bool = False) -> StoredPost | None:
+        rows = await self._all("post", {"id": post_id, "signed_in": signed_in})
         return _stored_post(rows[0]) if rows else None
 
     async def momentum(
@@ -179,15 +180,15 @@ class PostgresReads:
         values = {"source": source, **_range(since, until), **_page(limit, after)}
         return [GapRow(*row) for row in await self._all("gaps", values)]
 
-    async def events(self, after: int | None, limit: int) -> EventPage:
+    async def events(self, after: int | None, limit: int, *, signed_in: bool = False) -> EventPage:
         async with connection(self._pool) as conn:
             ((oldest, newest),) = await _fetch(conn, "event_limits", {})
             if after is None:
                 return EventPage((), oldest, newest)
             rows = await _fetch(conn, "events", {"after": after, "limit": limit})
             rows = _until_enough(rows)
-            pks = [pk for row in rows for pk in row[5] or ()]
-            posts = {row[0]: _stored_post(row).post for row in await _fetch(conn, "posts_by_pk", {"pks": pks})}
+            wanted = {"pks": [pk for row in rows for pk in row[5] or ()], "signed_in": signed_in}
+            posts = {row[0]: _stored_post(row).post for row in await _fetch(conn, "posts_by_pk", wanted)}
         events = [
             Event(seq, ts, type_, live, _raw(data), tuple(posts[pk] for pk in carried or () if pk in posts))
             for seq, ts, type_, live, data, carried in rows
@@ -282,7 +283,8 @@ def _raw(text: str) -> msgspec.Raw:
 
 
 def _stored_post(row: Sequence[Any]) -> StoredPost:
-    pk, id_, source, author, text, event_time, rev, created_at, lang, entities, reply_to, quote_of = row
+    pk, id_, source, author, text, event_time, rev, created_at, lang, entities, reply_to, quote_of, *said = row
+    labels, restricted = said
     return StoredPost(
         pk,
         Post(
@@ -298,6 +300,8 @@ def _stored_post(row: Sequence[Any]) -> StoredPost:
             entities=tuple(entities),
             reply_to=reply_to,
             quote_of=quote_of,
+            labels=tuple(labels),
+            restricted=restricted,
         ),
     )
 

@@ -89,11 +89,13 @@ class PostgresSearch:
         assert row is not None
         return row[0], row[1]
 
-    async def traits(self, pks: Sequence[int], query: ParsedQuery = NO_QUERY) -> dict[int, Traits]:
+    async def traits(
+        self, pks: Sequence[int], query: ParsedQuery = NO_QUERY, *, signed_in: bool = False
+    ) -> dict[int, Traits]:
         if not pks:
             return {}
         excluded = ParsedQuery(not_words=query.not_words, not_entities=query.not_entities)
-        statement = Statement(excluded, SearchFilters(), EVERYTHING)
+        statement = Statement(excluded, SearchFilters(signed_in=signed_in), EVERYTHING)
         async with reading(self._pool) as conn:
             parameters = {**statement.parameters, "pks": list(pks)}
             rows = await (await conn.execute(statement.text(SQL["traits"]), parameters)).fetchall()
@@ -111,17 +113,17 @@ class PostgresSearch:
             rows = await _fetch(conn, statement.text(SQL["copies"]), {**statement.parameters, **more})
         return {print_: int(number) for print_, number in rows}
 
-    async def posts_by_pk(self, pks: Sequence[int]) -> dict[int, Post]:
+    async def posts_by_pk(self, pks: Sequence[int], *, signed_in: bool = False) -> dict[int, Post]:
         """Those that still exist."""
         if not pks:
             return {}
         async with reading(self._pool) as conn:
-            rows = await (await conn.execute(SQL["by_pk"], {"pks": list(pks)})).fetchall()
+            rows = await (await conn.execute(SQL["by_pk"], {"pks": list(pks), "signed_in": signed_in})).fetchall()
         return {row[0]: post_of(row[1:]) for row in rows}
 
-    async def post_by_id(self, post_id: str) -> StoredPost | None:
+    async def post_by_id(self, post_id: str, *, signed_in: bool = False) -> StoredPost | None:
         async with reading(self._pool) as conn:
-            row = await (await conn.execute(SQL["by_id"], {"id": post_id})).fetchone()
+            row = await (await conn.execute(SQL["by_id"], {"id": post_id, "signed_in": signed_in})).fetchone()
         return None if row is None else StoredPost(row[0], post_of(row[1:]))
 
     async def _matches(self, conn: Connection, statement: Statement, depth: int) -> list[tuple[int, float]]:

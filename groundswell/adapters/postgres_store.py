@@ -16,6 +16,7 @@ from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import AccountChange, Deleted, Micros, Post
 from groundswell.core.retention import archive_key, author_key, forgotten_key
+from groundswell.core.self_labels import is_restricted
 from groundswell.core.terms import search_vector
 from groundswell.ports.storing import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
 from groundswell.sql import queries
@@ -56,6 +57,11 @@ class PostgresStore:
             row = await (await conn.execute(SQL["resume_point"], {"source": source})).fetchone()
         return ResumePoint(cursor=None, covered_until=None) if row is None else ResumePoint(*row)
 
+    async def restricted_authors(self, source: str, limit: int) -> Sequence[str]:
+        async with connection(self._pool) as conn:
+            cur = await conn.execute(SQL["restricted_authors"], {"source": source, "limit": limit})
+            return [author for (author,) in await cur.fetchall()]
+
     async def commit(self, batch: Batch) -> Committed:
         async with connection(self._pool) as conn, conn.cursor() as cur:
             await cur.execute(SQL["lock_source"], {"source": batch.source})
@@ -67,6 +73,7 @@ class PostgresStore:
 
             # Accounts first: posts of the batch then go at once to where they belong.
             withdrawn, hidden, restored = await _change_accounts(cur, batch)
+            restricted = await _label_authors(cur, batch)
             created, kept = await _insert(cur, batch)
             added = [*restored, *(_counted(stored.post) for stored in created)]
             removed: list[Counted] = []
@@ -84,7 +91,7 @@ class PostgresStore:
                 SQL["advance_cursor"],
                 {"source": batch.source, "cursor": batch.cursor, "covered_until": batch.covered_until},
             )
-            events = await _announce(cur, batch, created, [post_id for post_id, _ in gone])
+            events = await _announce(cur, batch, created, [*(post_id for post_id, _ in gone), *restricted])
         return Committed(
             created=created,
             updated=len(edits),
@@ -159,13 +166,18 @@ async def _insert(cur: Cursor, batch: Batch) -> tuple[list[StoredPost], set[str]
         "entities": [LIST_SEPARATOR.join(p.entities) for p in posts],
         "reply_to": [p.reply_to for p in posts],
         "quote_of": [p.quote_of for p in posts],
+        "labels": [LIST_SEPARATOR.join(p.labels) for p in posts],
         **searchable([p.text for p in posts]),
     }
     await cur.execute(SQL["insert_posts"], columns)
     by_id = {p.id: p for p in posts}
     rows = await cur.fetchall()
-    created = [StoredPost(pk, by_id[post_id]) for pk, post_id in rows if pk is not None]
-    return created, {post_id for pk, post_id in rows if pk is None}
+    created = [
+        StoredPost(pk, msgspec.structs.replace(by_id[post_id], restricted=restricted))
+        for pk, post_id, restricted in rows
+        if pk is not None
+    ]
+    return created, {post_id for pk, post_id, _ in rows if pk is None}
 
 
 async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Counted, Counted]]:
@@ -195,6 +207,7 @@ def _contents(posts: Sequence[Post]) -> dict[str, Any]:
         "entities": [LIST_SEPARATOR.join(p.entities) for p in posts],
         "reply_to": [p.reply_to for p in posts],
         "quote_of": [p.quote_of for p in posts],
+        "labels": [LIST_SEPARATOR.join(p.labels) for p in posts],
         **searchable([p.text for p in posts]),
     }
 
@@ -256,6 +269,30 @@ async def _change_accounts(cur: Cursor, batch: Batch) -> tuple[list[Gone], list[
             Counted(author, tuple(entities), event_time) for author, entities, event_time in await cur.fetchall()
         ]
     return withdrawn, hidden, restored
+
+
+async def _label_authors(cur: Cursor, batch: Batch) -> list[str]:
+    """Store what profiles say; answers the posts that fewer readers see from now on."""
+    if not batch.profiles:
+        return []
+    profiles = sorted(batch.profiles, key=lambda profile: profile.author)
+    await cur.execute(
+        SQL["set_author_labels"],
+        {
+            "source": batch.source,
+            "author": [profile.author for profile in profiles],
+            "author_hash": [forgotten_key(profile.author) for profile in profiles],
+            "labels": [LIST_SEPARATOR.join(profile.labels) for profile in profiles],
+            "restricted": [is_restricted(profile.labels) for profile in profiles],
+            "rev": [profile.rev for profile in profiles],
+        },
+    )
+    authors = [author for (author,) in await cur.fetchall()]
+    if not authors:
+        return []
+    keys = [author_key(author) for author in authors]
+    await cur.execute(SQL["restrict_posts"], {"source": batch.source, "author": authors, "author_key": keys})
+    return [post_id for (post_id,) in await cur.fetchall()]
 
 
 def _of_earlier_release(deleted: Deleted) -> AccountChange:

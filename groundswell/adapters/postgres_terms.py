@@ -121,6 +121,8 @@ class Statement:
         self.parameters["candidates"] = SOME_CANDIDATES
 
     def _add_filters(self, filters: SearchFilters) -> None:
+        if not filters.signed_in:
+            self._window.append("NOT restricted")
         if filters.since is not None:
             self._window.append("event_time >= %(since)s")
             self.parameters["since"] = to_datetime(filters.since)

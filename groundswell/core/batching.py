@@ -6,7 +6,7 @@ from collections import Counter
 
 import msgspec
 
-from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Micros, Post
+from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Micros, Post, ProfileLabels
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -16,6 +16,8 @@ class Taken(msgspec.Struct, frozen=True):
     deletes: tuple[Deleted, ...]
     accounts: tuple[AccountChange, ...]
     """Of each account the latest state, and before it the latest deletion if that is another."""
+    profiles: tuple[ProfileLabels, ...]
+    """Of each author the latest."""
     cursor: int | None
     """The greatest cursor of all frames in it, ignored ones too."""
     first_event_time: Micros | None
@@ -49,6 +51,7 @@ class Batcher:
         self._by_id: dict[str, Post | Deleted] = {}
         self._accounts: dict[str, AccountChange] = {}
         self._deleted_accounts: dict[str, AccountChange] = {}
+        self._profiles: dict[str, ProfileLabels] = {}
         self._ignored: Counter[str] = Counter()
         self._frames = 0
         self._since: float | None = None
@@ -58,7 +61,7 @@ class Batcher:
 
     def __len__(self) -> int:
         """Operations to store, after folding."""
-        return len(self._by_id) + len(self._accounts)
+        return len(self._by_id) + len(self._accounts) + len(self._profiles)
 
     @property
     def frames(self) -> int:
@@ -85,6 +88,10 @@ class Batcher:
             self._ignored[decoded.reason] += 1
         elif isinstance(decoded, AccountChange):
             self._change_account(decoded)
+        elif isinstance(decoded, ProfileLabels):
+            known = self._profiles.get(decoded.author)
+            if known is None or decoded.rev >= known.rev:
+                self._profiles[decoded.author] = decoded
         elif decoded.id is not None:
             self._fold(decoded.id, decoded)
         return len(self) >= self._max_items
@@ -105,6 +112,7 @@ class Batcher:
                 *(gone for gone in self._deleted_accounts.values() if gone is not self._accounts[gone.author]),
                 *self._accounts.values(),
             ),
+            profiles=tuple(self._profiles.values()),
             cursor=self._cursor,
             first_event_time=self._first,
             last_event_time=self._last,

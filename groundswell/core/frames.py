@@ -53,6 +53,7 @@ def post_json(post: Post) -> dict[str, Any]:
         "reply_to": post.reply_to,
         "quote_of": post.quote_of,
         "url": post_url(post),
+        "labels": list(post.labels),
     }
 
 

@@ -27,10 +27,14 @@ from groundswell.core.jetstream_messages import (
     peek_message_time,
     read_message,
 )
-from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Micros, Post
+from groundswell.core.posts import AccountChange, Decoded, Deleted, Ignored, Micros, Post, ProfileLabels
+from groundswell.core.self_labels import is_restricted, labels_of
 from groundswell.core.text.languages import primary_language
 
 POST_COLLECTION = "app.bsky.feed.post"
+PROFILE_COLLECTION = "app.bsky.actor.profile"
+COLLECTIONS = (POST_COLLECTION, PROFILE_COLLECTION)
+"""What is asked for: posts, and what authors say of all of theirs."""
 MAX_FRAME_BYTES = 1024 * 1024
 """A larger frame is not looked into. Real posts have a few kilobytes."""
 MAX_TEXT_CHARS = 8000
@@ -57,7 +61,7 @@ IGNORED_REASONS: dict[str, str] = {
     UNKNOWN_OPERATION: "a commit that neither creates, updates nor deletes",
     BAD_TIME: "the frame's time is missing, or outside 2010 to 2100",
     NO_TEXT: "a post whose text is missing or is no text",
-    OTHER_COLLECTION: "a commit to something else than posts: likes, follows, blocks and so on",
+    OTHER_COLLECTION: "a commit to something else than posts and profiles: likes, follows, blocks and so on",
     IDENTITY: "a change of handle or keys",
     ACCOUNT_PASSING: "an account out of step or throttled for a while: its posts stand",
     SYNC: "a repository whose events were incomplete: its records follow",
@@ -117,6 +121,24 @@ class _Embed(msgspec.Struct, gc=False):
     media: _Media | None = None
 
 
+class _Label(msgspec.Struct, gc=False):
+    val: str | None = None
+
+
+class _Labels(msgspec.Struct, gc=False):
+    """`com.atproto.label.defs#selfLabels`."""
+
+    values: list[_Label] = msgspec.field(default_factory=list[_Label])
+
+
+class _Profile(msgspec.Struct, gc=False):
+    labels: msgspec.Raw = msgspec.Raw()
+
+
+class _LooseLabels(msgspec.Struct, gc=False):
+    values: msgspec.Raw = msgspec.Raw()
+
+
 class _Record(msgspec.Struct, gc=False, rename="camel"):
     text: str
     created_at: str | None = None
@@ -125,6 +147,7 @@ class _Record(msgspec.Struct, gc=False, rename="camel"):
     embed: _Embed | None = None
     facets: list[Facet] | None = None
     tags: list[str] | None = None
+    labels: _Labels | None = None
 
 
 class _LooseRecord(msgspec.Struct, gc=False, rename="camel"):
@@ -135,6 +158,7 @@ class _LooseRecord(msgspec.Struct, gc=False, rename="camel"):
     embed: msgspec.Raw = msgspec.Raw()
     facets: msgspec.Raw = msgspec.Raw()
     tags: msgspec.Raw = msgspec.Raw()
+    labels: msgspec.Raw = msgspec.Raw()
 
 
 _FRAME = msgspec.json.Decoder(_Frame)
@@ -145,6 +169,9 @@ _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _REPLY = msgspec.json.Decoder(_Reply)
 _EMBED = msgspec.json.Decoder(_Embed)
 _FACET = msgspec.json.Decoder(Facet)
+_PROFILE = msgspec.json.Decoder(_Profile)
+_LABELS = msgspec.json.Decoder(_LooseLabels)
+_LABEL = msgspec.json.Decoder(_Label)
 
 
 def decode(raw: bytes, *, source: str, extractor: EntityExtractor | None, max_bytes: int = MAX_FRAME_BYTES) -> Decoded:
@@ -242,11 +269,19 @@ def _decode_account(did: str, at: Micros, account: Account, source: str) -> Acco
 
 def _decode_commit(
     did: str, at: Micros, commit: _Commit, source: str, extractor: EntityExtractor | None
-) -> Post | Deleted | Ignored:
-    if commit.collection != POST_COLLECTION:
+) -> Post | Deleted | ProfileLabels | Ignored:
+    if commit.collection not in COLLECTIONS:
         return Ignored(OTHER_COLLECTION, at, at)
     if not (_is_word(commit.rkey, 512) and _is_word(commit.rev, 64)):
         return Ignored(MALFORMED, at, at)
+    if commit.collection == PROFILE_COLLECTION:
+        return _decode_profile(did, at, commit, source)
+    return _decode_post(did, at, commit, source, extractor)
+
+
+def _decode_post(
+    did: str, at: Micros, commit: _Commit, source: str, extractor: EntityExtractor | None
+) -> Post | Deleted | Ignored:
     post_id = f"at://{did}/{POST_COLLECTION}/{commit.rkey}"
     operation = commit.operation
     if operation == "delete":
@@ -261,6 +296,7 @@ def _decode_commit(
     entities: tuple[str, ...] = ()
     if extractor is not None:
         entities = extractor.extract(text, record.facets or (), tags=record.tags or (), links=_links(record.embed))
+    labels = () if record.labels is None else labels_of(label.val for label in record.labels.values)
     return Post(
         id=post_id,
         source=source,
@@ -275,7 +311,26 @@ def _decode_commit(
         reply_to=None if record.reply is None else _uri(record.reply.parent),
         quote_of=None if record.embed is None else _quoted_uri(record.embed),
         operation="create" if operation == "create" else "update",
+        labels=labels,
+        restricted=is_restricted(labels),
     )
+
+
+def _decode_profile(did: str, at: Micros, commit: _Commit, source: str) -> ProfileLabels | Ignored:
+    """Return the labels of a profile; those of a deleted one are none."""
+    if commit.operation not in {"create", "update", "delete"}:
+        return Ignored(UNKNOWN_OPERATION, at, at)
+    profile = None if commit.operation == "delete" else _try(_PROFILE, commit.record)
+    if profile is None and commit.operation != "delete":
+        return Ignored(MALFORMED, at, at)
+    labels = () if profile is None else labels_of(label.val for label in _labels(profile.labels).values)
+    return ProfileLabels(source, did, at, at, commit.rev, labels)
+
+
+def _labels(raw: msgspec.Raw) -> _Labels:
+    """Return each label that can be read: one of a wrong type is no reason to overlook the others."""
+    loose = _try(_LABELS, raw)
+    return _Labels() if loose is None else _Labels(_each(_LABEL, loose.values))
 
 
 def _decode_record(raw: msgspec.Raw) -> _Record | str:
@@ -297,6 +352,7 @@ def _decode_record(raw: msgspec.Raw) -> _Record | str:
         embed=_try(_EMBED, loose.embed),
         facets=_each(_FACET, loose.facets),
         tags=_each(_TEXT, loose.tags),
+        labels=_labels(loose.labels),
     )
 
 

@@ -45,6 +45,10 @@ class Post(msgspec.Struct, frozen=True, gc=False):
     reply_to: str | None = None
     quote_of: str | None = None
     operation: Literal["create", "update"] = "create"
+    labels: tuple[str, ...] = ()
+    """What the author says of the post: see `core.self_labels`."""
+    restricted: bool = False
+    """Whether readers need an API key to see it. Known once the post is stored: its author's profile may ask so."""
 
 
 class Deleted(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +87,17 @@ class AccountChange(msgspec.Struct, frozen=True, gc=False):
         return self.status == "deleted"
 
 
+class ProfileLabels(msgspec.Struct, frozen=True, gc=False):
+    """What an author says of the whole profile, as of one revision of it. Empty where nothing is said."""
+
+    source: str
+    author: str
+    event_time: Micros
+    cursor: int
+    rev: str
+    labels: tuple[str, ...] = ()
+
+
 class Ignored(msgspec.Struct, frozen=True, gc=False):
     """A frame that carries no post. Each reason is counted in `frames_ignored_total{reason}`."""
 
@@ -93,4 +108,4 @@ class Ignored(msgspec.Struct, frozen=True, gc=False):
     event_time: Micros | None = None
 
 
-Decoded: TypeAlias = Post | Deleted | AccountChange | Ignored
+Decoded: TypeAlias = Post | Deleted | AccountChange | ProfileLabels | Ignored

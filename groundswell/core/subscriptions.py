@@ -50,6 +50,8 @@ class Topic(msgspec.Struct, frozen=True):
     lang: str | None = None
     source: str | None = None
     kind: str | None = None
+    signed_in: bool = False
+    """Whether the client brought an API key. No part of what it writes."""
 
     @property
     def text(self) -> str:
@@ -63,6 +65,7 @@ class Topic(msgspec.Struct, frozen=True):
             and (self.lang is None or self.lang == post.lang)
             and (self.author is None or self.author == post.author)
             and (self.source is None or self.source == post.source)
+            and (self.signed_in or not post.restricted)
         )
 
     def wants_entity(self, key: str) -> bool:
@@ -70,7 +73,7 @@ class Topic(msgspec.Struct, frozen=True):
         return (self.entity is None or self.entity == key) and (self.kind is None or key.startswith(f"{self.kind}:"))
 
 
-def parse_topic(text: str) -> Topic:
+def parse_topic(text: str, *, signed_in: bool = False) -> Topic:
     """Raises `BadTopic`."""
     if len(text) > MAX_TOPIC_CHARS:
         raise BadTopic(f"a topic has at most {MAX_TOPIC_CHARS} characters")
@@ -91,7 +94,7 @@ def parse_topic(text: str) -> Topic:
         if key in filters:
             raise BadTopic(f"filter {key!r} is given twice: subscribe to two topics to receive both")
         filters[key] = _filter_value(key, value)
-    return Topic(name, **filters)
+    return Topic(name, signed_in=signed_in, **filters)
 
 
 def _filter_value(key: str, value: str) -> str:
@@ -128,8 +131,11 @@ _decoder = msgspec.json.Decoder(_ClientFrame)
 class ClientSession:
     """One connection's side of the protocol: what it subscribed to and whether it is paused."""
 
-    def __init__(self, topics: frozenset[Topic] = frozenset(), *, paused_at: int | None = None) -> None:
+    def __init__(
+        self, topics: frozenset[Topic] = frozenset(), *, paused_at: int | None = None, signed_in: bool = False
+    ) -> None:
         self.topics = topics
+        self.signed_in = signed_in
         self.paused_at = paused_at
         """The `seq` up to which everything had been sent when the client paused; None while it is not paused."""
 
@@ -167,7 +173,7 @@ class ClientSession:
         return answer
 
     def _subscribe(self, texts: list[str], seq: int) -> list[Frame]:
-        topics, errors = _parse_all(texts)
+        topics, errors = _parse_all(texts, signed_in=self.signed_in)
         wanted = self.topics | topics
         if len(wanted) > MAX_TOPICS:
             return [_error("too-many-topics", f"at most {MAX_TOPICS} topics a connection: unsubscribe from some first")]
@@ -175,7 +181,7 @@ class ClientSession:
         return [*errors, self._subscribed(after=seq)]
 
     def _unsubscribe(self, texts: list[str]) -> list[Frame]:
-        topics, errors = _parse_all(texts)
+        topics, errors = _parse_all(texts, signed_in=self.signed_in)
         self.topics -= topics
         return [*errors, self._subscribed()]
 
@@ -183,7 +189,7 @@ class ClientSession:
         return _info("subscribed", topics=sorted(topic.text for topic in self.topics), **more)
 
 
-def _parse_all(texts: list[str]) -> tuple[frozenset[Topic], list[Frame]]:
+def _parse_all(texts: list[str], *, signed_in: bool) -> tuple[frozenset[Topic], list[Frame]]:
     if not texts:
         return frozenset(), [_error("bad-frame", 'name the topics: {"action": "subscribe", "topics": ["momentum"]}')]
     if len(texts) > MAX_TOPICS:
@@ -192,7 +198,7 @@ def _parse_all(texts: list[str]) -> tuple[frozenset[Topic], list[Frame]]:
     errors: list[Frame] = []
     for text in texts:
         try:
-            topics.add(parse_topic(text))
+            topics.add(parse_topic(text, signed_in=signed_in))
         except BadTopic as error:
             errors.append(_error("bad-topic", str(error), topic=text[:MAX_TOPIC_CHARS]))
     return frozenset(topics), errors

@@ -147,8 +147,8 @@ class ArchivedPost(msgspec.Struct, frozen=True):
 
 
 class ArchiveReader(Protocol):
-    async def post(self, post_id: str) -> ArchivedPost | None:
-        """An archived post that may still be shown.
+    async def post(self, post_id: str, *, signed_in: bool = False) -> ArchivedPost | None:
+        """An archived post that may still be shown, to this reader.
 
         Raises:
             StoreUnavailable: Postgres, which knows where it is, cannot be reached.
@@ -178,6 +178,10 @@ class ArchiveIndex(Protocol):
         ...
 
     async def file_of(self, post_id: str) -> ArchivedFile | None: ...
+
+    async def labels_of(self, post_id: str) -> tuple[tuple[str, ...], bool]:
+        """What the author says of an archived post, and whether readers need an API key to see it."""
+        ...
 
     async def withdrawn(self, file_ids: Sequence[int]) -> tuple[Mapping[int, frozenset[bytes]], Authors]:
         """What must not be shown of these files: keys of posts by file, and accounts."""

@@ -52,12 +52,14 @@ class RemoteClient(msgspec.Struct, frozen=True):
     """The `seq` up to which everything had been sent when it paused; None while it is not paused."""
     greeted_at: int | None = None
     """The newest `seq` when it was greeted; None before its first frame."""
+    signed_in: bool = False
+    """Whether it brought an API key."""
 
 
 class ConnectionRegistry(Protocol):
     """Who is connected where sockets are held elsewhere. Every method raises `StoreUnavailable`."""
 
-    async def add(self, connection_id: str) -> None: ...
+    async def add(self, connection_id: str, *, signed_in: bool = False) -> None: ...
 
     async def remove(self, connection_ids: Sequence[str]) -> None: ...
 
@@ -126,6 +128,9 @@ class Hub(Broadcaster, Protocol):
         """Whether it takes no more clients for now."""
         ...
 
-    async def attend(self, socket: ClientSocket) -> None:
-        """Serve one client until it leaves or is sent away. Never raises for what the client does."""
+    async def attend(self, socket: ClientSocket, *, signed_in: bool = False) -> None:
+        """Serve one client until it leaves or is sent away. Never raises for what the client does.
+
+        `signed_in`: it brought an API key, and is sent what authors keep from all others.
+        """
         ...

@@ -225,7 +225,7 @@ class ReadStore(Protocol):
         """`after` is (event_time, pk) of the last post of the page before."""
         ...
 
-    async def post(self, post_id: str) -> StoredPost | None: ...
+    async def post(self, post_id: str, *, signed_in: bool = False) -> StoredPost | None: ...
 
     async def momentum(
         self, filters: MomentumFilters, limit: int, after: tuple[float, str] | None = None
@@ -290,7 +290,7 @@ class ReadStore(Protocol):
         """Gaps that overlap `[since, until)`."""
         ...
 
-    async def events(self, after: int | None, limit: int) -> EventPage:
+    async def events(self, after: int | None, limit: int, *, signed_in: bool = False) -> EventPage:
         """The frames with a `seq` above `after`, oldest first; none for None, which only asks for the limits."""
         ...
 

@@ -32,8 +32,10 @@ class LexicalSearch(Protocol):
         """The greatest key of all posts, 0 before the first, and the time by the database's clock."""
         ...
 
-    async def traits(self, pks: Sequence[int], query: ParsedQuery = NO_QUERY) -> dict[int, Traits]:
-        """Of those that still exist and hold nothing that `query` excludes."""
+    async def traits(
+        self, pks: Sequence[int], query: ParsedQuery = NO_QUERY, *, signed_in: bool = False
+    ) -> dict[int, Traits]:
+        """Of those that still exist, that this reader may see, and that hold nothing that `query` excludes."""
         ...
 
     async def copies(
@@ -42,9 +44,9 @@ class LexicalSearch(Protocol):
         """How many posts that pass the filters have each fingerprint, counted up to a bound of the adapter."""
         ...
 
-    async def posts_by_pk(self, pks: Sequence[int]) -> dict[int, Post]: ...
+    async def posts_by_pk(self, pks: Sequence[int], *, signed_in: bool = False) -> dict[int, Post]: ...
 
-    async def post_by_id(self, post_id: str) -> StoredPost | None: ...
+    async def post_by_id(self, post_id: str, *, signed_in: bool = False) -> StoredPost | None: ...
 
 
 class SearchHit(msgspec.Struct, frozen=True):

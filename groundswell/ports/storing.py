@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-from groundswell.core.posts import AccountChange, Deleted, Micros, Post
+from groundswell.core.posts import AccountChange, Deleted, Micros, Post, ProfileLabels
 
 GapCause: TypeAlias = Literal[
     "start",
@@ -46,6 +46,8 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
     """Other stretches that were watched: what the source sent again from before `covered_from`."""
     accounts: Sequence[AccountChange] = ()
     """New states of whole accounts."""
+    profiles: Sequence[ProfileLabels] = ()
+    """What authors say of all that is theirs."""
 
 
 class GapOpens(msgspec.Struct, frozen=True, tag="gap-opens"):
@@ -140,6 +142,10 @@ class PostStore(Protocol):
         ...
 
     async def resume_point(self, source: str) -> ResumePoint: ...
+
+    async def restricted_authors(self, source: str, limit: int) -> Sequence[str]:
+        """Authors whose profile asks to be kept from readers who are not signed in, those that said so last first."""
+        ...
 
     async def commit(self, batch: Batch) -> Committed:
         """Store a batch in one transaction: all of it, or nothing. Idempotent: a repeated batch changes nothing."""

@@ -75,6 +75,8 @@ class SearchFilters(msgspec.Struct, frozen=True):
     """Inclusive, by event time."""
     until: Micros | None = None
     """Exclusive, by event time."""
+    signed_in: bool = False
+    """Whether the reader has an API key, and sees what authors keep from others. A vector index does not look at it."""
 
 
 class Within(msgspec.Struct, frozen=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import msgspec
+
 from groundswell.core.retention import ArchiveRow, is_withdrawn
 from groundswell.errors import ArchiveDamaged
 from groundswell.ports.archive import ArchivedPost, ArchiveIndex, PostFiles
@@ -22,7 +24,7 @@ class ArchivedPosts:
         self._files = files
         self._rows: OrderedDict[tuple[str, str], ArchiveRow] = OrderedDict()
 
-    async def post(self, post_id: str) -> ArchivedPost | None:
+    async def post(self, post_id: str, *, signed_in: bool = False) -> ArchivedPost | None:
         file = await self._index.file_of(post_id)
         if file is None:
             return None
@@ -43,4 +45,9 @@ class ArchivedPosts:
         keys, authors = await self._index.withdrawn([file.id])
         if is_withdrawn(row, keys.get(file.id, frozenset()), authors):
             return None
-        return ArchivedPost(pk=row.pk, post=row.post, file=name)
+        # Asked last: what the author says may change at any time.
+        labels, restricted = await self._index.labels_of(post_id)
+        if restricted and not signed_in:
+            return None
+        post = msgspec.structs.replace(row.post, labels=labels, restricted=restricted)
+        return ArchivedPost(pk=row.pk, post=post, file=name)

@@ -385,6 +385,7 @@ class Relay:
                         posts=taken.posts,
                         deletes=taken.deletes,
                         accounts=taken.accounts,
+                        profiles=taken.profiles,
                         cursor=taken.cursor,
                         covered_from=stretch.covered_from,
                         covered_until=stretch.covered_until,

@@ -63,7 +63,7 @@ class RemoteSockets:
             raise Unauthorized("This WebSocket needs an API key: add ?token=… to its address.")
         if token is not None and not await self._keys.knows(token):
             raise Unauthorized("The token is not a known API key. `groundswell keys list` shows those there are.")
-        await self._registry.add(connection_id)
+        await self._registry.add(connection_id, signed_in=token is not None)
 
     async def disconnect(self, connection_id: str) -> None:
         """Forget a client. Raises `StoreUnavailable`."""
@@ -87,7 +87,8 @@ class RemoteSockets:
         def change(client: RemoteClient, seq: int) -> RemoteClient:
             nonlocal newest, greeted
             newest, greeted = seq, client.greeted_at is not None
-            session = ClientSession(frozenset(map(parse_topic, client.topics)), paused_at=client.paused_at)
+            topics = frozenset(parse_topic(topic, signed_in=client.signed_in) for topic in client.topics)
+            session = ClientSession(topics, paused_at=client.paused_at, signed_in=client.signed_in)
             frames.extend(session.receive(text, seq=seq))
             return msgspec.structs.replace(
                 client,

@@ -132,7 +132,7 @@ class SearchService:
         """Raises `NotFound`."""
         if question.like is None:
             return _Asked(parse_query(question.query))
-        found = await self._lexical.post_by_id(question.like)
+        found = await self._lexical.post_by_id(question.like, signed_in=question.filters.signed_in)
         if found is None:
             raise NotFound(
                 "There is no such post to find similar ones to: it was never seen, was deleted, or is archived."
@@ -165,7 +165,8 @@ class SearchService:
                     known.hits += [hit for hit in leg.hits if hit.pk not in seen]
                     known.full = leg.full
             new = {hit.pk for leg in legs.values() for hit in leg.hits} - traits.keys()
-            traits.update(await self._lexical.traits(sorted(new), asked.parsed))
+            found_traits = await self._lexical.traits(sorted(new), asked.parsed, signed_in=filters.signed_in)
+            traits.update(found_traits)
             entries = rank(
                 {name: leg.hits for name, leg in legs.items() if leg.ran},
                 traits,
@@ -248,7 +249,7 @@ class SearchService:
     ) -> list[SearchHit]:
         """Without posts that are gone since, or that the query excludes."""
         posts, copies = await asyncio.gather(
-            self._lexical.posts_by_pk([entry.fused.key for entry in entries]),
+            self._lexical.posts_by_pk([entry.fused.key for entry in entries], signed_in=filters.signed_in),
             self._lexical.copies([entry.fingerprint for entry in entries], filters, Within(up_to_pk=place.up_to_pk)),
         )
         return [

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -17,7 +18,8 @@ import msgspec
 
 from groundswell.core.cursor import advance_cursor
 from groundswell.core.instants import rfc3339
-from groundswell.core.posts import MICROS_PER_SECOND, Micros
+from groundswell.core.posts import MICROS_PER_SECOND, Micros, ProfileLabels
+from groundswell.core.self_labels import is_restricted
 from groundswell.core.session import full_jitter_backoff
 from groundswell.crash_points import CrashPoint, reach
 from groundswell.errors import StoreUnavailable
@@ -36,6 +38,8 @@ WAITING_BATCHES = 2
 """Batches between reader and writer: one being filled while one is committed, and one to spare."""
 STORE_RETRY_BASE_S = 0.2
 STORE_RETRY_CAP_S = 5.0
+MAX_RESTRICTED = 100_000
+"""Authors who are known to keep their posts from readers who are not signed in, while the store cannot be asked."""
 REMEMBER_EVERY_S = 5.0
 """How often the point to resume from is noted for a start without the store: an older one only repeats more."""
 
@@ -123,6 +127,8 @@ class Writer:
         self._loss_recorded: Micros | None = None
         """The end of the last loss that was recorded as a gap."""
         self._remembered_at = float("-inf")
+        self._restricted: OrderedDict[str, None] = OrderedDict()
+        """The newest `MAX_RESTRICTED` authors whose profile says so: what is shown before it is stored goes by it."""
 
     def begin(self, point: ResumePoint) -> None:
         """Go on from `point`, which the spool leads up to where something is in it."""
@@ -225,7 +231,12 @@ class Writer:
         if isinstance(work, Batch) and work.live:
             deleted = [deleted.id for deleted in work.deletes if deleted.id is not None]
             hidden = {account.author for account in work.accounts if account.hides}
-            posts = [post for post in work.posts if post.author not in hidden]
+            self._restrict(work.profiles)
+            posts = [
+                msgspec.structs.replace(post, restricted=post.restricted or post.author in self._restricted)
+                for post in work.posts
+                if post.author not in hidden
+            ]
             await self._broadcaster.preview(posts, deleted, self._store_now())
 
     def _note_full(self, why: str) -> None:
@@ -327,7 +338,17 @@ class Writer:
         """
         if not self._verified:
             self._stored = await self._store.resume_point(self._source.name)
+            said = await self._store.restricted_authors(self._source.name, MAX_RESTRICTED)
+            self._restricted = OrderedDict.fromkeys(reversed(said))
             self._verified = True
+
+    def _restrict(self, profiles: Sequence[ProfileLabels]) -> None:
+        for profile in profiles:
+            self._restricted.pop(profile.author, None)
+            if is_restricted(profile.labels):
+                self._restricted[profile.author] = None
+        while len(self._restricted) > MAX_RESTRICTED:
+            self._restricted.popitem(last=False)
 
     async def _record_loss(self, batch: Batch, before: ResumePoint) -> Batch:
         """Where something is missing between what is stored and `batch`, for good: a gap, and no watched time."""
@@ -359,6 +380,7 @@ class Writer:
             return [] if event is None else [event]
         started = self._clock.monotonic()
         done = await self._store.commit(work)
+        self._restrict(work.profiles)
         seconds = self._clock.monotonic() - started
         self._metrics.observe("commit_seconds", seconds)
         for metric, n in (

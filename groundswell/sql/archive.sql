@@ -54,7 +54,7 @@ WITH written AS (
 ), gone AS (
     DELETE FROM posts p USING written w, archive_claims c
     WHERE p.pk = w.pk AND p.rev = w.rev AND c.post_pk = p.pk AND c.file_id = %(file_id)s
-    RETURNING p.pk, w.key, w.author_key
+    RETURNING p.pk, w.key, w.author_key, p.labels, p.restricted
 ), unqueued AS (
     DELETE FROM outbox o USING gone g WHERE o.post_pk = g.pk
 ), forgotten AS (
@@ -62,7 +62,8 @@ WITH written AS (
 ), queued AS (
     INSERT INTO outbox (post_pk, op) SELECT post_pk, 'delete' FROM forgotten ORDER BY post_pk
 ), indexed AS (
-    INSERT INTO archived_posts (key, file_id, author_key) SELECT key, %(file_id)s, author_key FROM gone
+    INSERT INTO archived_posts (key, file_id, author_key, labels, restricted)
+    SELECT key, %(file_id)s, author_key, labels, restricted FROM gone
 ), withdrawn AS (
     INSERT INTO archive_withdrawals (key, file_id, author_key, rev, settled)
     SELECT w.key, %(file_id)s, w.author_key, '', true
@@ -122,6 +123,9 @@ SELECT f.id, f.manifest::text, 0
 FROM archived_posts a JOIN archive_files f ON f.id = a.file_id
 WHERE a.key = %(key)s
 
+-- name: labels_of
+SELECT labels, restricted FROM archived_posts WHERE key = %(key)s
+
 -- name: names
 SELECT name FROM archive_files
 
@@ -155,12 +159,12 @@ WITH given AS (
     WHERE w.key = g.key AND w.file_id = %(file_id)s AND NOT w.settled RETURNING w.key
 ), moved AS (
     DELETE FROM archived_posts a USING given g WHERE a.key = g.key AND a.file_id = %(file_id)s
-    RETURNING a.key, a.file_id, a.author_key
+    RETURNING a.key, a.file_id, a.author_key, a.labels, a.restricted
 ), withdrawn AS (
     INSERT INTO archive_withdrawals (key, file_id, author_key, rev, settled)
     SELECT key, file_id, author_key, '', true FROM moved
 )
-SELECT key FROM marked UNION ALL SELECT key FROM moved
+SELECT key, '{}'::text[], true FROM marked UNION ALL SELECT key, labels, restricted FROM moved
 
 -- name: reinstate
 -- Deletions that were older than their post: it stays.
@@ -179,18 +183,19 @@ WHERE t.file_id = %(file_id)s AND t.source = d.source AND t.author = d.author
 -- name: hide_archived
 -- Posts of hidden accounts go from their file to where the others of theirs are, to come back with them.
 INSERT INTO hidden_posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-                          search, fingerprint, ingested_at)
+                          search, fingerprint, ingested_at, labels, restricted)
 SELECT i.pk, i.id, i.source, i.author, i.text, i.lang,
        timestamptz 'epoch' + i.created_at * interval '1 microsecond',
        timestamptz 'epoch' + i.event_time * interval '1 microsecond',
        i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of, i.search::tsvector, i.fingerprint,
-       timestamptz 'epoch' + i.ingested_at * interval '1 microsecond'
+       timestamptz 'epoch' + i.ingested_at * interval '1 microsecond', string_to_array(i.labels, E'\x1f'), i.restricted
 FROM unnest(
     %(key)b::bytea[], %(pk)b::bigint[], %(id)b::text[], %(source)b::text[], %(author)b::text[], %(text)b::text[],
     %(lang)b::text[], %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
-    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(ingested_at)b::bigint[]
+    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[],
+    %(ingested_at)b::bigint[], %(labels)b::text[], %(restricted)b::boolean[]
 ) AS i (key, pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search,
-        fingerprint, ingested_at)
+        fingerprint, ingested_at, labels, restricted)
 ON CONFLICT (id) DO NOTHING
 
 -- name: lock_archived
@@ -207,16 +212,17 @@ WITH incoming AS (
     ) AS t (key, pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search,
             fingerprint)
 ), leaving AS (
-    DELETE FROM archived_posts a USING incoming i WHERE a.key = i.key AND a.file_id = %(file_id)s RETURNING a.key
+    DELETE FROM archived_posts a USING incoming i WHERE a.key = i.key AND a.file_id = %(file_id)s
+    RETURNING a.key, a.labels, a.restricted
 ), stored AS (
     INSERT INTO posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-                       search, fingerprint, ingested_at)
+                       search, fingerprint, ingested_at, labels, restricted)
     OVERRIDING SYSTEM VALUE
     SELECT i.pk, i.id, i.source, i.author, i.text, i.lang,
            timestamptz 'epoch' + i.created_at * interval '1 microsecond',
            timestamptz 'epoch' + i.event_time * interval '1 microsecond',
            i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of, i.search::tsvector,
-           i.fingerprint, clock_timestamp()
+           i.fingerprint, clock_timestamp(), l.labels, l.restricted
     FROM incoming i JOIN leaving l USING (key)
     ORDER BY i.pk
     RETURNING pk

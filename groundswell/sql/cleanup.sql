@@ -87,6 +87,14 @@ DELETE FROM account_states WHERE (source, author) IN (
     ORDER BY changed_at LIMIT %(limit)s
 )
 
+-- name: author_labels
+-- Profiles that say nothing: an older one is not sent again after so long.
+DELETE FROM author_labels WHERE (source, author) IN (
+    SELECT source, author FROM author_labels
+    WHERE labels = '{}' AND changed_at < clock_timestamp() - %(keep_s)s::float8 * interval '1 second'
+    ORDER BY changed_at LIMIT %(limit)s
+)
+
 -- name: hidden_accounts
 -- Accounts that have been hidden for long, when nothing of theirs is kept.
 DELETE FROM account_states WHERE (source, author) IN (

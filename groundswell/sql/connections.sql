@@ -2,7 +2,7 @@
 
 -- name: add
 -- Also for a client whose $connect was lost to a failure: it is taken in when it first speaks.
-INSERT INTO ws_connections (connection_id) VALUES (%(connection_id)s) ON CONFLICT DO NOTHING
+INSERT INTO ws_connections (connection_id, signed_in) VALUES (%(connection_id)s, %(signed_in)s) ON CONFLICT DO NOTHING
 
 -- name: remove
 -- They have left, or were found to be gone.
@@ -10,7 +10,7 @@ DELETE FROM ws_connections WHERE connection_id = ANY(%(connection_id)s::text[])
 
 -- name: lock_one
 -- What a client frame works on, and the newest event that is visible: what is stored later is sent, or caught up with.
-SELECT coalesce((SELECT max(seq) FROM events), 0), connection_id, topics, paused_at, greeted_at
+SELECT coalesce((SELECT max(seq) FROM events), 0), connection_id, topics, paused_at, greeted_at, signed_in
 FROM ws_connections WHERE connection_id = %(connection_id)s FOR UPDATE
 
 -- name: update_one
@@ -22,12 +22,12 @@ WHERE connection_id = %(connection_id)s
 
 -- name: all
 -- Everybody who has been greeted, for a broadcaster that starts.
-SELECT connection_id, topics, paused_at, greeted_at FROM ws_connections WHERE greeted_at IS NOT NULL
+SELECT connection_id, topics, paused_at, greeted_at, signed_in FROM ws_connections WHERE greeted_at IS NOT NULL
 ORDER BY connected_at, connection_id LIMIT %(limit)s
 
 -- name: some
 -- Those that a notification named; who is missing has left.
-SELECT connection_id, topics, paused_at, greeted_at FROM ws_connections
+SELECT connection_id, topics, paused_at, greeted_at, signed_in FROM ws_connections
 WHERE greeted_at IS NOT NULL AND connection_id = ANY(%(connection_id)s::text[])
 
 -- name: forget_stale

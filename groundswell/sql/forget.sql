@@ -44,6 +44,8 @@ WITH ids AS (
     DELETE FROM author_tombstones WHERE author = %(author)s
 ), pending AS (
     DELETE FROM archive_takedowns WHERE author = %(author)s
+), labels AS (
+    DELETE FROM author_labels WHERE author = %(author)s
 ), cited AS (
     DELETE FROM insights WHERE EXISTS (
         SELECT 1 FROM unnest(post_ids) AS p (id) WHERE starts_with(p.id, 'at://' || %(author)s || '/')

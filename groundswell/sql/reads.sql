@@ -8,7 +8,7 @@ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 -- name: posts
 -- A page of posts, newest first, strictly after the place given.
 SELECT pk, id, source, author, text, (extract(epoch FROM event_time) * 1000000)::bigint, rev,
-       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of
+       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of, labels, restricted
 FROM posts
 WHERE (%(entity)s::text IS NULL OR entities @> ARRAY[%(entity)s::text])
   AND (%(author)s::text IS NULL OR author = %(author)s)
@@ -16,19 +16,20 @@ WHERE (%(entity)s::text IS NULL OR entities @> ARRAY[%(entity)s::text])
   AND (%(source)s::text IS NULL OR source = %(source)s)
   AND (%(since)s::timestamptz IS NULL OR event_time >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR event_time < %(until)s)
+  AND (%(signed_in)s OR NOT restricted)
   AND (%(after_time)s::timestamptz IS NULL OR (event_time, pk) < (%(after_time)s, %(after_pk)s))
 ORDER BY event_time DESC, pk DESC
 LIMIT %(limit)s
 
 -- name: post
 SELECT pk, id, source, author, text, (extract(epoch FROM event_time) * 1000000)::bigint, rev,
-       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of
-FROM posts WHERE id = %(id)s
+       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of, labels, restricted
+FROM posts WHERE id = %(id)s AND (%(signed_in)s OR NOT restricted)
 
 -- name: posts_by_pk
 SELECT pk, id, source, author, text, (extract(epoch FROM event_time) * 1000000)::bigint, rev,
-       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of
-FROM posts WHERE pk = ANY(%(pks)s::bigint[])
+       (extract(epoch FROM created_at) * 1000000)::bigint, lang, entities, reply_to, quote_of, labels, restricted
+FROM posts WHERE pk = ANY(%(pks)s::bigint[]) AND (%(signed_in)s OR NOT restricted)
 
 -- name: momentum
 -- A page of entities, highest score first; names break ties.

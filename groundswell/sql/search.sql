@@ -77,7 +77,7 @@ SELECT coalesce((SELECT max(pk) FROM posts), 0), (extract(epoch FROM clock_times
 -- What a release without fingerprints stored comes with its text instead. Posts with what is excluded are left out.
 SELECT pk, (extract(epoch FROM event_time) * 1000000)::bigint, fingerprint,
        CASE WHEN fingerprint IS NULL THEN text END
-FROM posts WHERE pk = ANY(%(pks)b::bigint[]) AND {matches}
+FROM posts WHERE pk = ANY(%(pks)b::bigint[]) AND {window} AND {matches}
 
 -- name: copies
 -- Of each fingerprint as many as the bound allows.
@@ -93,11 +93,11 @@ CROSS JOIN LATERAL (
 -- Posts to show.
 SELECT pk, id, source, author, text, lang,
        (extract(epoch FROM created_at) * 1000000)::bigint, (extract(epoch FROM event_time) * 1000000)::bigint,
-       rev, entities, reply_to, quote_of
-FROM posts WHERE pk = ANY(%(pks)b::bigint[])
+       rev, entities, reply_to, quote_of, labels, restricted
+FROM posts WHERE pk = ANY(%(pks)b::bigint[]) AND (%(signed_in)s OR NOT restricted)
 
 -- name: by_id
 SELECT pk, id, source, author, text, lang,
        (extract(epoch FROM created_at) * 1000000)::bigint, (extract(epoch FROM event_time) * 1000000)::bigint,
-       rev, entities, reply_to, quote_of
-FROM posts WHERE id = %(id)s
+       rev, entities, reply_to, quote_of, labels, restricted
+FROM posts WHERE id = %(id)s AND (%(signed_in)s OR NOT restricted)

@@ -15,15 +15,19 @@ WITH incoming AS (
     SELECT * FROM unnest(
         %(id)b::text[], %(key)b::bytea[], %(author)b::text[], %(author_hash)b::bytea[], %(text)b::text[],
         %(lang)b::text[], %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
-        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
+        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[]
     ) WITH ORDINALITY
     AS t (id, key, author, author_hash, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search,
-          fingerprint, position)
+          fingerprint, labels, position)
 ), timed AS (
     SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
 ), taken AS (
-    SELECT i.*, EXISTS (SELECT 1 FROM account_states s
-                        WHERE s.source = %(source)s AND s.author = i.author AND s.hidden) AS hidden
+    SELECT i.*, string_to_array(i.labels, E'\x1f') AS said,
+           EXISTS (SELECT 1 FROM account_states s
+                   WHERE s.source = %(source)s AND s.author = i.author AND s.hidden) AS hidden,
+           '!no-unauthenticated' = ANY(string_to_array(i.labels, E'\x1f'))
+               OR EXISTS (SELECT 1 FROM author_labels l
+                          WHERE l.source = %(source)s AND l.author = i.author AND l.restricted) AS restricted
     FROM timed i
     WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
       AND NOT EXISTS (SELECT 1 FROM author_tombstones a
@@ -32,29 +36,29 @@ WITH incoming AS (
       AND NOT EXISTS (SELECT 1 FROM forgotten_authors f WHERE f.key = i.author_hash)
 ), stored AS (
     INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-                       search, fingerprint)
+                       search, fingerprint, labels, restricted)
     SELECT i.id, %(source)s, i.author, i.text, i.lang,
            timestamptz 'epoch' + i.created_at * interval '1 microsecond',
            i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of,
-           i.search::tsvector, i.fingerprint
+           i.search::tsvector, i.fingerprint, i.said, i.restricted
     FROM taken i WHERE NOT i.hidden
     ORDER BY i.position
     ON CONFLICT (id) DO NOTHING
-    RETURNING pk, id
+    RETURNING pk, id, restricted
 ), queued AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM stored
 ), kept AS (
     INSERT INTO hidden_posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-                              search, fingerprint)
+                              search, fingerprint, labels, restricted)
     SELECT i.id, %(source)s, i.author, i.text, i.lang,
            timestamptz 'epoch' + i.created_at * interval '1 microsecond',
            i.happened, i.rev, string_to_array(i.entities, E'\x1f'), i.reply_to, i.quote_of,
-           i.search::tsvector, i.fingerprint
+           i.search::tsvector, i.fingerprint, i.said, i.restricted
     FROM taken i WHERE i.hidden
     ON CONFLICT (id) DO NOTHING
     RETURNING id
 )
-SELECT pk, id FROM stored UNION ALL SELECT NULL, id FROM kept ORDER BY pk
+SELECT pk, id, restricted FROM stored UNION ALL SELECT NULL, id, true FROM kept ORDER BY pk
 
 -- name: lock_older_revisions
 -- Stored posts that an edit supersedes, with what they counted so far.
@@ -67,25 +71,31 @@ FOR UPDATE OF p
 WITH incoming AS (
     SELECT * FROM unnest(
         %(pk)b::bigint[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
-        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
-    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of, search, fingerprint)
+        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[]
+    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of, search, fingerprint, labels)
 ), queued AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM incoming
 )
 UPDATE posts p
 SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
-    reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint
+    reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint,
+    labels = string_to_array(i.labels, E'\x1f'),
+    restricted = '!no-unauthenticated' = ANY(string_to_array(i.labels, E'\x1f'))
+        OR EXISTS (SELECT 1 FROM author_labels l WHERE l.source = p.source AND l.author = p.author AND l.restricted)
 FROM incoming i WHERE p.pk = i.pk
 
 -- name: update_hidden_posts
 -- The same for posts of hidden accounts, which count nothing.
 UPDATE hidden_posts h
 SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
-    reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint
+    reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint,
+    labels = string_to_array(i.labels, E'\x1f'),
+    restricted = '!no-unauthenticated' = ANY(string_to_array(i.labels, E'\x1f'))
+        OR EXISTS (SELECT 1 FROM author_labels l WHERE l.source = h.source AND l.author = h.author AND l.restricted)
 FROM unnest(
     %(id)b::text[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
-    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[]
-) AS i (id, text, lang, rev, entities, reply_to, quote_of, search, fingerprint)
+    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[]
+) AS i (id, text, lang, rev, entities, reply_to, quote_of, search, fingerprint, labels)
 WHERE h.id = i.id AND h.rev < i.rev
 
 -- name: delete_posts
@@ -172,9 +182,9 @@ WITH incoming AS (
     DELETE FROM posts p USING incoming i WHERE p.author = i.author AND p.source = %(source)s RETURNING p.*
 ), kept AS (
     INSERT INTO hidden_posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to,
-                              quote_of, search, fingerprint, ingested_at)
+                              quote_of, search, fingerprint, ingested_at, labels, restricted)
     SELECT pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to,
-           quote_of, search, fingerprint, ingested_at
+           quote_of, search, fingerprint, ingested_at, labels, restricted
     FROM gone ON CONFLICT (id) DO NOTHING
 ), forgotten AS (
     DELETE FROM post_vectors v USING gone g WHERE v.post_pk = g.pk
@@ -195,18 +205,18 @@ WITH shown AS (
       AND NOT EXISTS (SELECT 1 FROM author_tombstones a WHERE a.source = t.source AND a.author = t.author)
 ), known AS (
     INSERT INTO posts (pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-                       search, fingerprint, ingested_at)
+                       search, fingerprint, ingested_at, labels, restricted)
     OVERRIDING SYSTEM VALUE
     SELECT pk, id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-           search, fingerprint, ingested_at
+           search, fingerprint, ingested_at, labels, restricted
     FROM shown WHERE pk IS NOT NULL
     ON CONFLICT (id) DO NOTHING
     RETURNING pk, author, entities, event_time
 ), fresh AS (
     INSERT INTO posts (id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-                       search, fingerprint, ingested_at)
+                       search, fingerprint, ingested_at, labels, restricted)
     SELECT id, source, author, text, lang, created_at, event_time, rev, entities, reply_to, quote_of,
-           search, fingerprint, ingested_at
+           search, fingerprint, ingested_at, labels, restricted
     FROM shown WHERE pk IS NULL ORDER BY event_time, id
     ON CONFLICT (id) DO NOTHING
     RETURNING pk, author, entities, event_time
@@ -216,6 +226,38 @@ WITH shown AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM stored ORDER BY pk
 )
 SELECT author, entities, (extract(epoch FROM event_time) * 1000000)::bigint FROM stored
+
+-- name: set_author_labels
+-- The latest revision of a profile stands. Answers the authors for which what is given stands now.
+INSERT INTO author_labels AS l (source, author, labels, restricted, rev)
+SELECT %(source)s, i.author, string_to_array(i.labels, E'\x1f'), i.restricted, i.rev
+FROM unnest(%(author)b::text[], %(author_hash)b::bytea[], %(labels)b::text[], %(restricted)b::boolean[], %(rev)b::text[])
+    AS i (author, author_hash, labels, restricted, rev)
+WHERE NOT EXISTS (SELECT 1 FROM forgotten_authors f WHERE f.key = i.author_hash)
+ON CONFLICT (source, author) DO UPDATE
+SET labels = excluded.labels, restricted = excluded.restricted, rev = excluded.rev, changed_at = now()
+WHERE l.rev <= excluded.rev
+RETURNING author
+
+-- name: restrict_posts
+-- All posts of these authors, wherever they are, follow the profile. Answers those that fewer readers see from now on.
+WITH said AS (
+    SELECT l.author, l.source, l.restricted, i.author_key
+    FROM unnest(%(author)b::text[], %(author_key)b::bigint[]) AS i (author, author_key)
+    JOIN author_labels l ON l.source = %(source)s AND l.author = i.author
+), hidden AS (
+    UPDATE hidden_posts h SET restricted = s.restricted OR '!no-unauthenticated' = ANY(h.labels)
+    FROM said s WHERE h.author = s.author AND h.source = s.source
+), archived AS (
+    UPDATE archived_posts a SET restricted = s.restricted OR '!no-unauthenticated' = ANY(a.labels)
+    FROM said s WHERE a.author_key = s.author_key AND a.restricted <> (s.restricted OR '!no-unauthenticated' = ANY(a.labels))
+), changed AS (
+    UPDATE posts p SET restricted = s.restricted OR '!no-unauthenticated' = ANY(p.labels)
+    FROM said s WHERE p.author = s.author AND p.source = s.source
+      AND p.restricted <> (s.restricted OR '!no-unauthenticated' = ANY(p.labels))
+    RETURNING p.id, p.restricted
+)
+SELECT id FROM changed WHERE restricted
 
 -- name: add_mentions
 -- xmax = 0 tells a fresh row from an updated one: that is how distinct authors are counted without a second look. What
@@ -350,6 +392,9 @@ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 
 -- name: resume_point
 SELECT cursor, (extract(epoch FROM covered_until) * 1000000)::bigint FROM cursors WHERE source = %(source)s
+
+-- name: restricted_authors
+SELECT author FROM author_labels WHERE source = %(source)s AND restricted ORDER BY changed_at DESC LIMIT %(limit)s
 
 -- name: open_gap
 INSERT INTO gaps (source, cause, detail, started_at)

@@ -7,11 +7,11 @@ SELECT (extract(epoch FROM date_trunc('minute', (SELECT max(covered_until) FROM 
        ARRAY(SELECT entity FROM momentum WHERE stage <> 'dormant' ORDER BY score DESC, entity LIMIT %(movers)s)
 
 -- name: posts_of_movers
--- The latest posts of each mover within the window.
+-- The latest posts of each mover within the window. Labels are shown to everybody: posts that are not, make none.
 SELECT m.entity, p.id, p.author, p.text, p.lang, p.entities
 FROM unnest(%(movers)s::text[]) WITH ORDINALITY AS m (entity, place), LATERAL (
     SELECT id, author, text, lang, entities FROM posts
-    WHERE entities @> ARRAY[m.entity] AND event_time >= %(since)s AND event_time < %(until)s
+    WHERE entities @> ARRAY[m.entity] AND event_time >= %(since)s AND event_time < %(until)s AND NOT restricted
     ORDER BY event_time DESC, id LIMIT %(limit)s
 ) p
 ORDER BY m.place
@@ -33,7 +33,7 @@ WITH span AS (
 SELECT p.id, p.author, p.text, p.lang, p.entities
 FROM span, generate_series(1, %(steps)s) AS n, LATERAL (
     SELECT id, author, text, lang, entities FROM posts
-    WHERE event_time < span.since + n * span.step AND event_time >= span.since + (n - 1) * span.step
+    WHERE event_time < span.since + n * span.step AND event_time >= span.since + (n - 1) * span.step AND NOT restricted
     ORDER BY event_time DESC, id LIMIT %(limit)s
 ) p
 

@@ -130,6 +130,7 @@ def application(
         version=__version__,
         public_api_url=settings.public_api_url or "",
         public_ws_url=settings.public_ws_url or "",
+        contact=settings.contact or "",
         cors_origins=settings.cors_origins,
         allowed_hosts=settings.allowed_hosts if allowed_hosts is None else allowed_hosts,
         sockets_per_address=settings.ws_max_connections_per_address,

@@ -217,6 +217,7 @@ def sweeps(
         AgeSweep(pool, "author_tombstones", keep_s=tombstones_s),
         AgeSweep(pool, "hidden_posts", keep_s=settings.hidden_keep_days * DAY_S),
         AgeSweep(pool, "active_accounts", keep_s=ACTIVE_ACCOUNTS_KEEP_S),
+        AgeSweep(pool, "author_labels", keep_s=ACTIVE_ACCOUNTS_KEEP_S),
         AgeSweep(pool, "hidden_accounts", keep_s=tombstones_s),
         AgeSweep(pool, "components", keep_s=COMPONENTS_KEEP_S),
         AgeSweep(pool, "outbox"),
@@ -256,7 +257,7 @@ class _Nowhere:
     def __init__(self, index: ArchiveIndex) -> None:
         self._index = index
 
-    async def post(self, post_id: str) -> ArchivedPost | None:
+    async def post(self, post_id: str, *, signed_in: bool = False) -> ArchivedPost | None:  # noqa: ARG002 -- the port's
         if await self._index.file_of(post_id) is None:
             return None
         raise ArchiveUnavailable(

@@ -146,7 +146,7 @@ class _OwnEvents:
         with suppress(StoreUnavailable):  # then nothing is stored either, and the broadcaster finds out by itself
             self._newest = (await self._reads.events(None, 1)).newest
 
-    async def events(self, after: int | None, limit: int) -> EventPage:
+    async def events(self, after: int | None, limit: int, *, signed_in: bool = False) -> EventPage:
         """Return a page of events, where they are this process's to send.
 
         Whoever holds the lease after it has read them read nothing that the next holder sends as well. A process that
@@ -155,7 +155,7 @@ class _OwnEvents:
         Raises:
             LeaseLost: another relay broadcasts now.
         """
-        page = await self._reads.events(after, limit)
+        page = await self._reads.events(after, limit, signed_in=signed_in)
         if page.events:
             await self._lease.confirm()
         return page

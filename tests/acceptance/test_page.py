@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -285,6 +285,55 @@ def test_a_posts_text_is_only_ever_text(desk: Visit) -> None:
     expect(arrived.locator("img, script, b")).to_have_count(0)
     expect(arrived.locator("a[href^='javascript']")).to_have_count(0)
     expect(page).to_have_title("Groundswell")
+
+
+def test_a_post_that_its_author_marks_as_adult_is_folded_behind_a_choice(desk: Visit) -> None:
+    post = {
+        "id": "at://test/1", "source": "simulator", "author": "somebody", "text": "not for everybody", "lang": None,
+        "created_at": None, "event_time": "2026-07-04T14:38:06Z", "entities": [], "reply_to": None, "quote_of": None,
+        "url": None, "labels": ["nudity", "porn"],
+    }  # fmt: skip
+
+    def alone(ws: WebSocketRoute) -> None:
+        for number, (kind, data) in enumerate(
+            (("hello", {"heartbeat_interval_s": 60}), ("posts.new", {"posts": [post]}))
+        ):
+            ws.send(json.dumps({"v": 1, "type": kind, "seq": number, "ts": "", "live": True, "data": data}))
+
+    page = desk.page
+    page.route_web_socket(re.compile("/v1/ws"), alone)
+    page.goto("/")
+    arrived = posts(page).filter(has_text="marks this as adult content and nudity")
+    expect(arrived).to_be_visible(timeout=PATIENCE_MS)
+    expect(arrived).not_to_contain_text("not for everybody")
+    arrived.get_by_role("button", name="Show").click()
+    expect(arrived).to_contain_text("not for everybody")
+    arrived.get_by_role("button", name="Hide").click()
+    expect(arrived).not_to_contain_text("not for everybody")
+
+
+def test_the_footer_leads_to_how_peoples_posts_are_treated_and_whom_to_write_to(
+    browser: Browser, platform: Platform
+) -> None:
+    said = {"": "has not said where to write to", "privacy@example.org": "Write to privacy@example.org."}
+    for viewport, (contact, expected) in zip((DESK, PHONE), said.items(), strict=True):
+        visit = Visit(browser, platform.url, viewport)
+        page = visit.page
+
+        page.route("**/config.json", configured_with(contact))
+        page.goto("/")
+        page.get_by_role("link", name="How we treat people's posts").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("How we treat people's posts")
+        expect(page.locator("#contact")).to_contain_text(expected)
+        if AXE.is_file():
+            check_view(page)
+        assert visit.complaints == []
+        visit.context.close()
+
+
+def configured_with(contact: str) -> Callable[[Route], None]:
+    config = {"apiUrl": "", "wsUrl": "", "version": "1", "contact": contact}
+    return lambda route: route.fulfill(json=config)
 
 
 def test_the_stream_stands_still_when_paused_and_counts_what_waits(desk: Visit) -> None:

@@ -413,7 +413,12 @@ def test_the_site_is_served_with_a_policy_that_fits_it(url: str, tmp_path: Path)
         assert "javascript" in asset.headers["content-type"]
         for path in ("/assets", "/assets/", "/other.html", "/%2e%2e/secret.txt", "/v1", "/v1/x"):
             problem(await world.client.get(path), 404)
-        assert await world.get("/config.json") == {"apiUrl": "", "wsUrl": "wss://api.example", "version": VERSION}
+        assert await world.get("/config.json") == {
+            "apiUrl": "",
+            "wsUrl": "wss://api.example",
+            "version": VERSION,
+            "contact": "",
+        }
 
     in_world(url, scenario, site_dir=tmp_path, public_ws_url="wss://api.example")
 

@@ -77,6 +77,12 @@ OLD_AND_NEW = {
         " INSERT INTO account_states VALUES ('s', 'hidden', 'takendown', true, '2001-01-01', '2001-01-01')",
         "SELECT count(*) FROM account_states WHERE NOT hidden",
     ),
+    "author_labels": (
+        "INSERT INTO author_labels SELECT 's', n::text, '{}', false, '', now() - n * interval '1 day'"
+        " FROM generate_series(0, 9) n;"
+        " INSERT INTO author_labels VALUES ('s', 'said', '{porn}', false, '', '2001-01-01')",
+        "SELECT count(*) FROM author_labels WHERE labels = '{}'",
+    ),
     "hidden_accounts": (
         "INSERT INTO account_states SELECT 's', n::text, 'takendown', true, '2001-01-01', now() - n * interval '1 day'"
         " FROM generate_series(0, 9) n;"

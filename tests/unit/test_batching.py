@@ -74,7 +74,7 @@ def test_taking_a_batch_leaves_nothing_behind() -> None:
     batcher.take()
     again = batcher.take()
     assert len(batcher) == 0
-    assert again == Taken((), (), (), None, None, None, 0, {})
+    assert again == Taken((), (), (), (), None, None, None, 0, {})
 
 
 def test_a_post_deleted_in_its_own_batch_leaves_only_the_delete_for_a_tombstone() -> None:

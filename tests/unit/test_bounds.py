@@ -18,6 +18,7 @@ SOURCES = sorted(
 )
 
 BOUNDED_BY = {
+    "groundswell/services/writing.py:self._restricted": "MAX_RESTRICTED, those that asked longest ago are forgotten",
     "groundswell/adapters/intake.py:self._queue": "the connections that are open, each once",
     "groundswell/adapters/forwarding/wire.py:headers": "a default that nobody changes",
     "groundswell/services/reporting.py:self._failed": "the names of the components that report",

@@ -30,15 +30,16 @@ from groundswell.adapters.qdrant_embedded.refused import Refused
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core import count_window, entity_text, sealed
 from groundswell.core.habit import no_habits
+from groundswell.core.posts import Post, ProfileLabels
 from groundswell.core.retention import ArchiveRow, Manifest, Tally, describe
 from groundswell.core.session import ConnectionLost
 from groundswell.core.text.languages import primary_language
-from groundswell.errors import EmbeddingUnavailable, InvalidRequest
+from groundswell.errors import EmbeddingUnavailable, InvalidRequest, StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.momentum import StoredHabits
 from groundswell.ports.storing import Batch, Event, ResumePoint
 from groundswell.ports.vectors import SearchFilters
-from groundswell.services import archive_reader, archived_files, habits, time_travel
+from groundswell.services import archive_reader, archived_files, habits, time_travel, writing
 from groundswell.services.ranking import RANKINGS_KEPT, Question, Ranking, Rankings
 from groundswell.services.relay_state import RelayState
 from groundswell.services.writing import WAITING_BATCHES, Writer
@@ -66,6 +67,9 @@ class NeverAnswers:
 
     async def resume_point(self, source: str) -> ResumePoint:
         return ResumePoint(None, None)
+
+    async def restricted_authors(self, source: str, limit: int) -> list[str]:
+        return []
 
     async def commit(self, work: Batch) -> Any:
         self.asked += 1
@@ -113,6 +117,57 @@ def test_spellings_are_remembered_within_bounds(remember: Any, spelling: str) ->
         remember(spelling.format(number))
     kept = remember.cache_info()
     assert kept.currsize == kept.maxsize <= 4096
+
+
+def test_of_more_authors_that_restrict_their_posts_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MAX_RESTRICTED", 2)
+    shown: list[tuple[str, bool]] = []
+
+    class Away(NeverAnswers):
+        async def restricted_authors(self, source: str, limit: int) -> list[str]:
+            return ["a", "z"][:limit]
+
+        async def commit(self, work: Batch) -> Any:
+            raise StoreUnavailable("away")
+
+    class Keeps:
+        """A spool that takes everything."""
+
+        depth, size, max_bytes, items, oldest = 0, 0, 1, 0, None
+
+        async def append(self, spooled: Any) -> None:
+            done.set()
+
+    class Shows:
+        async def preview(self, posts: Any, deleted: Any, ts: int) -> None:
+            shown.extend((post.author, post.restricted) for post in posts)
+
+    def said(author: str) -> ProfileLabels:
+        return ProfileLabels("s", author, T0, T0, "a", ("!no-unauthenticated",))
+
+    def posted(author: str) -> Post:
+        return Post(id=f"at://{author}/p", source="s", author=author, text="", event_time=T0, rev="a", cursor=T0)
+
+    async def scenario() -> None:
+        nonlocal done
+        done = asyncio.Event()
+        store: Any = Away()
+        parts: Any = (NamedSource(), store, Keeps(), Shows(), SystemClock())
+        writer = Writer(
+            *parts, state=RelayState(), rng=Random(1), metrics=Metrics(), on_stored=lambda: None,
+            on_full=lambda why: None, store_now=lambda: T0,
+        )  # fmt: skip
+        running = asyncio.create_task(writer.run())
+        work = msgspec.structs.replace(
+            batch(1), profiles=[said("b"), said("c")], posts=[posted(name) for name in "abcz"]
+        )
+        await writer.put(work)
+        await writer.join()
+        running.cancel()
+
+    done = asyncio.Event()
+    asyncio.run(scenario())
+    assert shown == [("a", False), ("b", True), ("c", True), ("z", False)]
 
 
 def test_a_client_that_leaves_answers_to_its_own_frames_unread_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +296,9 @@ def test_only_so_many_archived_posts_are_remembered(monkeypatch: pytest.MonkeyPa
 
         async def file_of(self, post_id: str) -> Any:
             return self
+
+        async def labels_of(self, post_id: str) -> Any:
+            return (), False
 
         async def withdrawn(self, files: list[int]) -> Any:
             return {}, {}

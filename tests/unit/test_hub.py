@@ -334,7 +334,7 @@ class Tape:
         self._stop = stop
         self.asked: list[int | None] = []
 
-    async def events(self, after: int | None, limit: int) -> EventPage:
+    async def events(self, after: int | None, limit: int, *, signed_in: bool = False) -> EventPage:
         self.asked.append(after)
         if not self._pages:
             self._stop.set()

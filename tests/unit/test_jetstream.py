@@ -153,6 +153,44 @@ def test_an_account_that_is_only_out_of_step_keeps_its_posts(status: str) -> Non
     assert read(account(active=False, status=status)) == Ignored("account-passing", AT, AT)
 
 
+def self_labels(*values: Any) -> dict[str, Any]:
+    return {"$type": "com.atproto.label.defs#selfLabels", "values": [{"val": value} for value in values]}
+
+
+def test_what_an_author_says_of_a_post_is_kept_and_a_request_to_be_kept_from_some_restricts_it() -> None:
+    adult = posted(labels=self_labels("porn", "nudity", "porn"))
+    assert (adult.labels, adult.restricted) == (("nudity", "porn"), False)
+    asked = posted(labels=self_labels("!no-unauthenticated"))
+    assert (asked.labels, asked.restricted) == (("!no-unauthenticated",), True)
+
+
+@pytest.mark.parametrize("wrong", [7, "porn", [], {"values": 7}, {"values": [7, {"val": 3}]}])
+def test_labels_of_a_wrong_type_cost_no_post(wrong: Any) -> None:
+    assert posted(labels=wrong).labels == ()
+
+
+def test_a_request_to_be_kept_from_some_is_read_among_what_cannot_be_read_and_however_many_labels_there_are() -> None:
+    values = [{"val": 3}, *({"val": f"label-{n}"} for n in range(30)), {"val": "!no-unauthenticated"}, "x"]
+    asked = posted(labels={"values": values})
+    assert asked.restricted and len(asked.labels) == 10
+    assert posted(labels=self_labels("with space", "é", "x" * 200, "")).labels == ()
+
+
+def profiled(operation: str = "update", **record: Any) -> Any:
+    raw = frame(**record)
+    raw["commit"] |= {"collection": "app.bsky.actor.profile", "rkey": "self", "operation": operation}
+    if operation == "delete":
+        del raw["commit"]["record"]
+    return read(raw)
+
+
+def test_a_profile_says_what_its_author_says_of_all_posts() -> None:
+    found = profiled(displayName="Ann", labels=self_labels("!no-unauthenticated"))
+    assert (found.author, found.labels, found.rev) == (DID, ("!no-unauthenticated",), "3mptbypcq372f")
+    assert profiled("create", displayName="Ann").labels == profiled("delete").labels == ()
+    assert profiled(labels={"values": [3, {"val": "!no-unauthenticated"}]}).labels == ("!no-unauthenticated",)
+
+
 REPLY = {"parent": {"uri": "at://did:plc:a/app.bsky.feed.post/1", "cid": "x"}, "root": {"uri": "at://r", "cid": "x"}}
 QUOTED = {"uri": "at://did:plc:b/app.bsky.feed.post/2", "cid": "x"}
 

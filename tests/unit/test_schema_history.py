@@ -21,6 +21,7 @@ RAN = {
     "0014": "a17a7aa232c55b62",
     "0015": "e978a474a2e4020b",
     "0016": "4b52b13ef36075f8",
+    "0017": "84b8454435f6614e",
 }
 """The beginning of each checksum. A new migration adds its line; no other line changes."""
 

@@ -3,6 +3,8 @@ export interface Config {
   apiUrl: string;
   wsUrl: string;
   version: string;
+  /** Where people write to who want their posts removed: an e-mail or https address. Empty where none is set. */
+  contact: string;
 }
 
 export const SOCKET_PATH = "/v1/ws";
@@ -11,7 +13,22 @@ export const SOCKET_PATH = "/v1/ws";
 export function parseConfig(value: unknown): Config {
   const fields = typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
   const text = (name: string) => (typeof fields[name] === "string" ? fields[name] : "");
-  return { apiUrl: text("apiUrl").replace(/\/+$/u, ""), wsUrl: text("wsUrl"), version: text("version") };
+  return {
+    apiUrl: text("apiUrl").replace(/\/+$/u, ""),
+    wsUrl: text("wsUrl"),
+    version: text("version"),
+    contact: text("contact"),
+  };
+}
+
+export async function readConfig(): Promise<Config> {
+  try {
+    const response = await fetch("/config.json", { cache: "no-cache" });
+    return parseConfig(response.ok ? await response.json() : null);
+  } catch {
+    // Without it the page talks to where it came from, which then says what is wrong.
+    return parseConfig(null);
+  }
 }
 
 /** The WebSocket's address for a page at `pageUrl`. */

@@ -1,6 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { parseConfig, socketUrl } from "../src/config";
 import { entityHref, likeHref, parseRoute, searchHref } from "../src/route";
+import { contactOf } from "../src/text/contact";
+import { whyFolded } from "../src/text/labels";
 import { segments } from "../src/text/segments";
 import { ago, counted, rate } from "../src/text/time";
 
@@ -139,7 +141,34 @@ describe("config.json", () => {
 
   test("nonsense is as if it were empty", () => {
     for (const value of [null, 7, "x", [], { apiUrl: 7 }]) {
-      expect(parseConfig(value)).toEqual({ apiUrl: "", wsUrl: "", version: "" });
+      expect(parseConfig(value)).toEqual({ apiUrl: "", wsUrl: "", version: "", contact: "" });
     }
+  });
+});
+
+describe("whom people write to", () => {
+  test("is an e-mail address or an https address", () => {
+    expect(contactOf(" privacy@example.org ")).toEqual({
+      href: "mailto:privacy@example.org",
+      text: "privacy@example.org",
+    });
+    expect(contactOf("https://example.org/x")?.href).toBe("https://example.org/x");
+  });
+
+  test("is nothing else that somebody may have set", () => {
+    for (const text of ["", "ask me", "javascript:alert(1)", "http://example.org", "a@b", "https://a b"]) {
+      expect(contactOf(text)).toBeNull();
+    }
+  });
+});
+
+describe("a post that its author marked", () => {
+  test("says why it is folded", () => {
+    expect(whyFolded(["porn"])).toBe("adult content");
+    expect(whyFolded(["nudity", "graphic-media", "other"])).toBe("nudity and graphic content");
+  });
+
+  test("is shown at once where it says nothing of the kind", () => {
+    for (const labels of [undefined, [], ["!no-unauthenticated"]]) expect(whyFolded(labels)).toBeNull();
   });
 });

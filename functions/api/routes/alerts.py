@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
-from fastapi import Depends, Path, Query, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Path, Query, Request
 from starlette.responses import Response
 
 from functions.api.answers import json_answer, list_answer, page_answer
 from functions.api.drafts import RuleDraft
+from functions.api.keys import need_key
 from functions.api.parameters import (
     EntityFilter,
     Limit,
@@ -27,7 +27,7 @@ from functions.api.services import Given
 from groundswell.core.frames import alert_json
 from groundswell.core.instants import rfc3339
 from groundswell.core.paging import TIME_CURSOR, decode_time_cursor, encode_time_cursor
-from groundswell.errors import NotFound, PayloadTooLarge, Unauthorized, UnsupportedMediaType
+from groundswell.errors import NotFound, PayloadTooLarge, UnsupportedMediaType
 from groundswell.ports.reading import AlertRule
 
 MAX_BODY_BYTES = 16 * 1024
@@ -64,15 +64,6 @@ async def _require_json(request: Request) -> None:
 
 
 router = router_of("alerts", JSON, route_class=JsonBodyRoute)
-_bearer = HTTPBearer(auto_error=False, description="A key from `groundswell keys create NAME`.")
-
-
-async def need_key(api: Given, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]) -> None:
-    """Raises `Unauthorized` without a key that is known."""
-    if credentials is None:
-        raise Unauthorized("Send a key as `Authorization: Bearer …`; `groundswell keys create NAME` makes one.")
-    if not await api.services.keys.knows(credentials.credentials):
-        raise Unauthorized("Nobody holds this key: it was mistyped or has been revoked.")
 
 
 @router.get("/v1/alerts", response_model="AlertList")

@@ -10,6 +10,7 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from functions.api.answers import fitting, list_answer
+from functions.api.keys import SignedIn
 from functions.api.parameters import Limit
 from functions.api.routing import JSON, router_of
 from functions.api.services import Given
@@ -32,13 +33,15 @@ async def list_events(
         ),
     ] = None,
     limit: Limit = 100,
+    *,
+    signed_in: SignedIn,
 ) -> Response:
     """The frames after `cursor`, oldest first, exactly as the WebSocket sent them.
 
     `next_cursor` is null once you have everything. `truncated` says that some of what you missed is not kept any more.
     """
     after = None if cursor is None else int(cursor)
-    page = await api.services.reads.events(after, limit)
+    page = await api.services.reads.events(after, limit, signed_in=signed_in)
     status, now = await api.condition.status(), await api.condition.now()
     # An event is read whole or not at all: only its last frame carries the number to go on from.
     frames = [list(_frames(event)) for event in page.events]

@@ -14,7 +14,8 @@ from starlette.responses import Response
 
 from functions.api.answers import MAX_ANSWER_BYTES
 from functions.api.edge import HEAD_SCOPE_KEY
-from functions.api.parameters import PostFilters, Whole, YesNo, choose_media_type, parse_cursor
+from functions.api.keys import ReaderFilters
+from functions.api.parameters import Whole, YesNo, choose_media_type, parse_cursor
 from functions.api.routing import router_of
 from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
@@ -34,6 +35,7 @@ PAGE_S = 10.0
 """A page that took this long to read ends: API Gateway gives an answer 30 seconds."""
 COLUMNS = (
     "id", "source", "author", "text", "lang", "created_at", "event_time", "entities", "reply_to", "quote_of", "url",
+    "labels",
 )  # fmt: skip
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 ENTITY_SEPARATOR = "|"
@@ -60,7 +62,7 @@ async def export_posts(
     *,
     request: Request,
     api: Given,
-    filters: PostFilters,
+    filters: ReaderFilters,
     format: Annotated[Literal["ndjson", "csv"] | None, Query(description="Goes before the Accept header.")] = None,
     bom: Annotated[
         bool, Query(description="CSV begins with a byte order mark: Excel reads UTF-8 only with it."), YesNo
@@ -146,6 +148,7 @@ def _json_line(post: Post) -> bytes:
 def _csv_line(post: Post) -> bytes:
     text = io.StringIO()
     values = {**post_json(post), "entities": ENTITY_SEPARATOR.join(post.entities)}
+    values["labels"] = ENTITY_SEPARATOR.join(post.labels)
     csv.writer(text).writerow([_cell(values[column]) for column in COLUMNS])
     return text.getvalue().encode()
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
+from functions.api.keys import UNKNOWN_KEY
 from functions.api.problems import problem_response
 from functions.api.services import Given
-from groundswell.errors import StoreUnavailable
+from groundswell.errors import GroundswellError, StoreUnavailable, Unauthorized
 from groundswell.ports.live import ClientGone
 
 router = APIRouter()
@@ -53,5 +54,12 @@ async def live(websocket: WebSocket, api: Given) -> None:
         )
         await websocket.send_denial_response(problem_response(refusal, SOCKET_PATH))
         return
+    token = websocket.query_params.get("token")
+    try:
+        if token is not None and not await api.services.keys.knows(token):
+            raise Unauthorized(UNKNOWN_KEY)
+    except GroundswellError as error:
+        await websocket.send_denial_response(problem_response(error, SOCKET_PATH))
+        return
     await websocket.accept()
-    await hub.attend(StarletteSocket(websocket))
+    await hub.attend(StarletteSocket(websocket), signed_in=token is not None)

@@ -8,7 +8,8 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from functions.api.answers import STEADY_MAX_AGE_S, json_answer, page_answer
-from functions.api.parameters import Limit, PostFilters, PostId, parse_cursor
+from functions.api.keys import ReaderFilters, SignedIn
+from functions.api.parameters import Limit, PostId, parse_cursor
 from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.frames import post_json
@@ -24,7 +25,7 @@ async def list_posts(
     *,
     request: Request,
     api: Given,
-    filters: PostFilters,
+    filters: ReaderFilters,
     limit: Limit = 50,
     cursor: Annotated[str | None, Query(pattern=TIME_CURSOR)] = None,
 ) -> Response:
@@ -48,11 +49,15 @@ async def read_post(
     request: Request,
     api: Given,
     id: PostId,
+    signed_in: SignedIn,
 ) -> Response:
     """One post by its id, wherever it is. `archived`: it is too old for listings and search, and in the archive."""
-    found = await api.services.post(id)
+    found = await api.services.post(id, signed_in=signed_in)
     if found is None:
-        raise NotFound("There is no such post: it was never seen, or was deleted.")
+        raise NotFound(
+            "There is no such post: it was never seen, was deleted or is hidden, or its author shows it to signed-in "
+            "readers only (send an API key)."
+        )
     now = await api.condition.now()
     body = {"data": post_json(found.post), "archived": isinstance(found, ArchivedPost)}
     return json_answer(request, body, as_of=now, max_age_s=STEADY_MAX_AGE_S)

@@ -9,7 +9,8 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from functions.api.answers import fitting, list_answer
-from functions.api.parameters import Limit, PostFilters, PostId, YesNo, parse_cursor
+from functions.api.keys import ReaderFilters
+from functions.api.parameters import Limit, PostId, YesNo, parse_cursor
 from functions.api.routing import JSON, router_of
 from functions.api.services import Api, Given
 from groundswell.core.frames import post_json
@@ -23,7 +24,7 @@ from groundswell.ports.vectors import SearchFilters
 router = router_of("search", JSON)
 
 MAX_QUERY_CHARACTERS = 10_000
-EVERY_POST = SearchFilters()
+EVERY_POST = (SearchFilters(), SearchFilters(signed_in=True))
 ID = "id"
 """The leg of a search that names a post."""
 
@@ -39,7 +40,7 @@ async def search(
     *,
     request: Request,
     api: Given,
-    filters: PostFilters,
+    filters: ReaderFilters,
     q: Annotated[
         str,
         Query(
@@ -58,8 +59,8 @@ async def search(
     address, that post is the answer, also if it is archived.
     """
     named = post_named(q)
-    if named is not None and filters == EVERY_POST and cursor is None:
-        post = await api.services.post(named)
+    if named is not None and filters in EVERY_POST and cursor is None:
+        post = await api.services.post(named, signed_in=filters.signed_in)
         if post is not None:
             return await _answer(request, api, _only(post), explain=explain)
     found = await _fitting_page(api, q, filters, limit, after=_place(cursor), explain=explain)
@@ -72,7 +73,7 @@ async def similar(
     request: Request,
     api: Given,
     id: PostId,
-    filters: PostFilters,
+    filters: ReaderFilters,
     limit: Limit = 20,
     cursor: Cursor = None,
     explain: Explain = False,

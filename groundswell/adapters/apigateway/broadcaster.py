@@ -57,7 +57,7 @@ class _Client:
         self.know(known)
 
     def know(self, known: RemoteClient) -> None:
-        self.topics = frozenset(parse_topic(text) for text in known.topics)
+        self.topics = frozenset(parse_topic(text, signed_in=known.signed_in) for text in known.topics)
         self.listening = known.paused_at is None and bool(self.topics)
         if not self.listening:
             self.waiting.clear()

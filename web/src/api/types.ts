@@ -19,6 +19,8 @@ export interface Post {
   reply_to: string | null;
   quote_of: string | null;
   url: string | null;
+  /** What its author says of it. Absent from an API of an earlier release. */
+  labels?: string[];
 }
 
 export const STAGES = ["dormant", "emerging", "rising", "peaking", "fading"] as const;

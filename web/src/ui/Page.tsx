@@ -23,7 +23,8 @@ export function Page({ app }: { app: App }) {
       </main>
       <footer class="colophon">
         <p>
-          Groundswell {app.version.value} · <a href="/docs">API</a>
+          Groundswell {app.version.value} · <a href="/docs">API</a> ·{" "}
+          <a href="/people.html">How we treat people's posts</a>
         </p>
       </footer>
     </>

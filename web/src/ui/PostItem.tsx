@@ -1,8 +1,9 @@
-import { useMemo } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import type { Post } from "../api/types";
 import { entityHref, likeHref } from "../route";
+import { whyFolded } from "../text/labels";
 import { languageName, shortAuthor, shortDisplay } from "../text/names";
-import { segments } from "../text/segments";
+import { type Segment, segments } from "../text/segments";
 import { ago, secondsBetween } from "../text/time";
 
 /** Entities that the text does not spell out, such as a mention's DID or a name's other writing. */
@@ -28,6 +29,8 @@ export function PostItem({
   offersMore?: boolean;
 }) {
   const parts = useMemo(() => segments(post.text, post.entities, highlights), [post, highlights]);
+  const folded = whyFolded(post.labels);
+  const [unfolded, setUnfolded] = useState(false);
   const linked = new Set(parts.map((part) => part.entity));
   const elsewhere = post.entities.filter((entity) => !linked.has(entity.key)).slice(0, MOST_ELSEWHERE);
   const time = (
@@ -62,20 +65,15 @@ export function PostItem({
         )}
         {note !== undefined && <span class="found-by">{note}</span>}
       </header>
-      <p dir="auto" lang={post.lang ?? undefined}>
-        {parts.map((part, index) => {
-          const text = part.marked === true ? <mark>{part.text}</mark> : part.text;
-          // Segments have no identity but their place: a post's text is cut anew when it changes.
-          const key = `${index}`;
-          return part.entity === undefined ? (
-            <span key={key}>{text}</span>
-          ) : (
-            <a key={key} class="entity" href={entityHref(part.entity)}>
-              {text}
-            </a>
-          );
-        })}
-      </p>
+      {folded !== null && (
+        <p class="folded">
+          Its author marks this as {folded}.{" "}
+          <button type="button" aria-expanded={unfolded} onClick={() => setUnfolded(!unfolded)}>
+            {unfolded ? "Hide" : "Show"}
+          </button>
+        </p>
+      )}
+      {(folded === null || unfolded) && <PostText parts={parts} lang={post.lang} />}
       {(elsewhere.length > 0 || offersMore) && (
         <p class="about">
           {elsewhere.map((entity) => (
@@ -91,6 +89,26 @@ export function PostItem({
         </p>
       )}
     </article>
+  );
+}
+
+/** The words of a post, with what a search found in them and links to what they name. */
+function PostText({ parts, lang }: { parts: readonly Segment[]; lang: string | null }) {
+  return (
+    <p dir="auto" lang={lang ?? undefined}>
+      {parts.map((part, index) => {
+        const text = part.marked === true ? <mark>{part.text}</mark> : part.text;
+        // Segments have no identity but their place: a post's text is cut anew when it changes.
+        const key = `${index}`;
+        return part.entity === undefined ? (
+          <span key={key}>{text}</span>
+        ) : (
+          <a key={key} class="entity" href={entityHref(part.entity)}>
+            {text}
+          </a>
+        );
+      })}
+    </p>
   );
 }
 
