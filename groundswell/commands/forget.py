@@ -28,17 +28,14 @@ def forget(author: AuthorArgument, data_dir: DataDirFlag = None) -> None:
     Example:
       groundswell forget somebody.bsky.social
     """
-    from groundswell.adapters.system_clock import SystemClock
     from groundswell.wiring import forget_chores
 
     chosen = settings.load(settings.EmbeddedSettings, with_flags({"GROUNDSWELL_DATA_DIR": data_dir}))
     crash_points.arm(chosen.crash_point)
-    clock = SystemClock()
     unfinished = False
 
     async def work(stop: asyncio.Event) -> None:
         nonlocal unfinished
-        began = clock.monotonic()
         outcome = await forget_chores.forget_author(chosen, author, lambda text: typer.echo(text, err=True), stop)
         removed = outcome.removed
         lines = [
@@ -49,7 +46,7 @@ def forget(author: AuthorArgument, data_dir: DataDirFlag = None) -> None:
         ]
         if removed.vectors:
             lines.append(("points of the vector index", removed.vectors))
-        typer.echo(f"Removed of {outcome.author} in {clock.monotonic() - began:.1f} s:")
+        typer.echo(f"Removed of {outcome.author} in {outcome.seconds:.1f} s:")
         for name, number in lines:
             typer.echo(f"  {number:>9,}  {name}")
         unfinished = outcome.vectors_wait or not removed.finished

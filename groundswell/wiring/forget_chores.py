@@ -13,6 +13,7 @@ from groundswell.adapters.own_folder import own_folder
 from groundswell.adapters.postgres_claims import PostgresClaims
 from groundswell.adapters.postgres_forgetting import PostgresForgetting
 from groundswell.adapters.postgres_indexed import PostgresIndexed
+from groundswell.adapters.system_clock import SystemClock
 from groundswell.errors import GroundswellError
 from groundswell.ports.vectors import VectorIndex
 from groundswell.services.forgetting import ArchiveAccess, Forgetting, Forgotten, Say
@@ -29,6 +30,8 @@ LOOK_EVERY_S = 0.5
 class Outcome(msgspec.Struct, frozen=True):
     author: str
     removed: Forgotten
+    seconds: float
+    """How long it took."""
     vectors_wait: bool
     """Whether points are still in the vector index, which a running platform has not emptied yet."""
 
@@ -38,6 +41,8 @@ async def forget_author(settings: EmbeddedSettings, name: str, say: Say, stop: a
 
     Raises: as `author_of`, `wiring.chores.database` and `Forgetting.forget`.
     """
+    clock = SystemClock()
+    began = clock.monotonic()
     author = await author_of(name)
     if author != name:
         say(f"{name} is {author}")
@@ -70,7 +75,7 @@ async def forget_author(settings: EmbeddedSettings, name: str, say: Say, stop: a
         if failure is not None:
             raise failure
         waits = running and done.finished and not await _emptied(store, say, stop)
-    return Outcome(author, done, waits)
+    return Outcome(author, done, clock.monotonic() - began, waits)
 
 
 async def _emptied(store: PostgresForgetting, say: Say, stop: asyncio.Event) -> bool:
