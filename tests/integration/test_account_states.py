@@ -12,6 +12,12 @@ import psycopg
 import pytest
 
 from groundswell.adapters.postgres_store import PostgresStore
+from groundswell.adapters.simulator import WATCH_NAMES, WorldConfig, truth
+from groundswell.adapters.simulator import World as Network
+from groundswell.core.accounts import ACCOUNT_PASSING, STATUSES
+from groundswell.core.batching import Batcher
+from groundswell.core.entities import EntityExtractor
+from groundswell.core.jetstream import decode
 from groundswell.core.posts import MICROS_PER_SECOND, AccountChange, Deleted, Post
 from groundswell.ports.storing import Batch
 from tests import archive_world
@@ -253,3 +259,50 @@ async def _path(world: World, pending: Any) -> Path:
     path = world.archive.local(pending.file.manifest.file)
     assert path is not None
     return path
+
+
+def test_a_simulated_network_that_takes_accounts_away_and_brings_them_back_leaves_what_it_should(
+    database_url: str,
+) -> None:
+    began, minutes = 1_783_175_880 * MICROS_PER_SECOND, 4
+    world = Network(
+        WorldConfig(
+            seed=3, posts_per_second=8, authors=40, began_at=began, away_per_minute=30, delete_share=0.05,
+            update_share=0.05, duplicate_share=0.05, surge_every_s=0,
+        )
+    )  # fmt: skip
+    until = began + minutes * 60 * MICROS_PER_SECOND
+    extractor = EntityExtractor(WATCH_NAMES)
+    seen: set[str] = set()
+
+    async def scenario(store: PostgresStore) -> None:
+        batcher = Batcher(60, 1e9)
+        since = began
+        for time_us, raw in world.frames(began, until):
+            decoded = decode(raw, source="jetstream", extractor=extractor)
+            seen.add(decoded.status if isinstance(decoded, AccountChange) else getattr(decoded, "reason", ""))
+            if batcher.add(decoded, 0.0):
+                since = await store_what(store, batcher, since, time_us)
+        await store_what(store, batcher, since, until)
+
+    with_store(database_url, scenario)
+    told = truth(world, began, until)
+    assert {row[0] for row in rows(database_url, "SELECT id FROM posts")} == told.posts.keys()
+    assert dict(rows(database_url, "SELECT id, rev FROM posts")) == {key: each.rev for key, each in told.posts.items()}
+    counted = "SELECT entity, (extract(epoch FROM minute) * 1000000)::bigint, mentions, authors FROM minute_counts"
+    mentions, authors = told.mentions(), told.authors()
+    assert {(e, m): (n, a) for e, m, n, a in rows(database_url, counted)} == {
+        key: (mentions[key], authors[key]) for key in mentions
+    }
+    assert seen >= {*STATUSES, ACCOUNT_PASSING}
+
+
+async def store_what(store: PostgresStore, batcher: Batcher, since: int, until: int) -> int:
+    taken = batcher.take()
+    await store.commit(
+        Batch(
+            "jetstream", taken.posts, taken.deletes, until, since, until, accounts=taken.accounts,
+            profiles=taken.profiles,
+        )
+    )  # fmt: skip
+    return until

@@ -75,6 +75,8 @@ class WorldConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Posts whose author's clock runs ahead."""
     others_per_post: float = 1.5
     """Likes, reposts, follows, blocks and profile edits for every post."""
+    away_per_minute: float = 0
+    """Ordinary accounts a minute that the network takes away; most of them it brings back within two minutes."""
     account_share: float = 0.002
     """Identity and account frames that change nothing."""
     garbage_share: float = 0.0005

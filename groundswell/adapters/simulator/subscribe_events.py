@@ -21,6 +21,7 @@ from groundswell.adapters.simulator.config import WorldConfig
 from groundswell.adapters.simulator.host import HostView, message
 from groundswell.adapters.simulator.world import World
 from groundswell.adapters.simulator.writing import POST
+from groundswell.core.jetstream import PROFILE_COLLECTION as PROFILE
 from groundswell.core.jetstream_messages import NSID
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 
@@ -67,7 +68,7 @@ class EventFilter:
         self._all = not collections
         self.max_bytes = int(query.get("maxMessageSizeBytes", ("0",))[0])
         self.dictionary = query.get("zstdDictionary", ("",))[0] != ""
-        self.everything = self._all or bool(self._prefixes) or self._names != frozenset((POST,))
+        self.everything = self._all or bool(self._prefixes) or self._names - {PROFILE} != frozenset((POST,))
         self.filtered = not self._all or self._kinds != frozenset(KINDS)
 
     def takes(self, label: str) -> bool:

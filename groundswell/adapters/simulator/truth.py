@@ -37,7 +37,7 @@ class Truth(msgspec.Struct, frozen=True):
     since: Micros
     until: Micros
     posts: dict[str, TruePost]
-    """By id: created, not deleted, author not taken down; as last updated."""
+    """By id: created, not deleted, author not taken down or away; as last updated."""
     gone: frozenset[str]
     """Ids that were deleted or whose author was taken down, seen before or not."""
     takendown: frozenset[str]
@@ -117,6 +117,8 @@ class _Account:
         self.deleted: dict[str, str] = {}
         self.withdrawn: set[str] = set()
         self.takendown: set[str] = set()
+        self._away: dict[str, dict[str, TruePost]] = {}
+        """Posts of accounts that are hidden, by account."""
         self.frames: Counter[str] = Counter()
         self.duplicates = 0
 
@@ -127,15 +129,19 @@ class _Account:
             if mark.does == "takedown":
                 self._take_down(mark.did)
                 continue
+            if mark.does in ("hide", "show", "end"):
+                self._change(mark)
+                continue
             post_id = f"at://{mark.did}/{POST}/{mark.rkey}"
             if mark.does == "delete":
                 self.deleted[post_id] = max(mark.rev, self.deleted.get(post_id, ""))
-                self.posts.pop(post_id, None)
+                self._of(mark.did).pop(post_id, None)
             else:
                 self._tell(post_id, time_us, mark)
 
     def _tell(self, post_id: str, time_us: Micros, mark: Mark) -> None:
-        known = self.posts.get(post_id)
+        posts = self._of(mark.did)
+        known = posts.get(post_id)
         if mark.rev <= (known.rev if known is not None else self.deleted.get(post_id, "")):
             self.duplicates += 1
             return
@@ -144,9 +150,25 @@ class _Account:
         if self._unwatched and not self._unwatched.isdisjoint(entities):
             entities = tuple(entity for entity in entities if entity not in self._unwatched)
         first_seen = time_us if known is None else known.event_time
-        self.posts[post_id] = TruePost(mark.did, first_seen, mark.rev, entities)
+        posts[post_id] = TruePost(mark.did, first_seen, mark.rev, entities)
         if known is None:
             self._by_author[mark.did].append(post_id)
+
+    def _of(self, did: str) -> dict[str, TruePost]:
+        """The posts that a new one of this account is among."""
+        return self._away.get(did, self.posts)
+
+    def _change(self, mark: Mark) -> None:
+        did = mark.did
+        if mark.does == "show":
+            self.posts.update(self._away.pop(did, {}))
+            return
+        away = self._away.setdefault(did, {})
+        mine = self._by_author.get(did, ())
+        away.update({post_id: post for post_id in mine if (post := self.posts.pop(post_id, None)) is not None})
+        if mark.does == "end":
+            self.withdrawn.update(away)
+            away.clear()
 
     def _take_down(self, did: str) -> None:
         self.takendown.add(did)

@@ -12,6 +12,7 @@ import msgspec
 
 from groundswell.adapters.simulator.host import Format, HostView
 from groundswell.adapters.simulator.writing import POST
+from groundswell.core.jetstream import PROFILE_COLLECTION as PROFILE
 from groundswell.core.posts import Micros
 
 INLINE_POSTS = 200
@@ -41,7 +42,8 @@ class Wanted:
     def __init__(self, collections: Sequence[str]) -> None:
         self._names = frozenset(name for name in collections if not name.endswith("*"))
         self._prefixes = tuple(name[:-1] for name in collections if name.endswith("*"))
-        self.everything = bool(self._prefixes) or self._names != frozenset((POST,))
+        # Nobody here changes a profile.
+        self.everything = bool(self._prefixes) or self._names - {PROFILE} != frozenset((POST,))
         """Whether more than posts has to be generated."""
         self.filtered = self.everything and bool(collections)
 

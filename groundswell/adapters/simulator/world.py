@@ -32,10 +32,15 @@ from groundswell.core.posts import MICROS_PER_SECOND, Micros
 
 FrameKind: TypeAlias = Literal["commit", "identity", "account", "garbage"]
 
-_DUPLICATES, _UPDATES, _DELETES, _ACCOUNTS, _GARBAGE, _OTHERS, _PLACE = range(1, 8)
+_DUPLICATES, _UPDATES, _DELETES, _ACCOUNTS, _GARBAGE, _OTHERS, _PLACE, _AWAY = range(1, 9)
 _SOONEST_S = 3
 """Nothing happens to a post sooner: its revision must be older than that of what happens."""
 _TRIES = 12
+_AWAY_S = (20, 120)
+"""How long an account is away that comes back."""
+_AWAY_STATUSES = ("deactivated", "suspended", "takendown", "deleted", "quarantined", "desynchronized", "throttled")
+"""The states of the network, and one that nobody has met."""
+_PASSING = frozenset({"desynchronized", "throttled"})
 _JITTERED = 100_000
 """Frames of a second whose places can be jittered and still differ by a microsecond."""
 
@@ -43,7 +48,7 @@ _JITTERED = 100_000
 class Mark(NamedTuple):
     """What a frame does to a reader's store: what the truth is made of."""
 
-    does: Literal["create", "update", "delete", "takedown"]
+    does: Literal["create", "update", "delete", "takedown", "hide", "show", "end"]
     did: str
     rkey: str = ""
     rev: str = ""
@@ -130,11 +135,12 @@ class _Drawing:
         updates = self._targets(_UPDATES, self._some(new * config.update_share, _UPDATES))
         deletes = self._targets(_DELETES, self._some(new * config.delete_share, _DELETES))
         takedowns = self._takedowns()
+        away = self._away()
         accounts = self._some(new * config.account_share, _ACCOUNTS)
         garbage = self._some(new * config.garbage_share, _GARBAGE)
         others = self._some(new * config.others_per_post, _OTHERS)
 
-        told = new + len(duplicates) + len(updates) + len(deletes) + len(takedowns) + accounts + garbage
+        told = new + len(duplicates) + len(updates) + len(deletes) + len(takedowns) + len(away) + accounts + garbage
         order, times = self._places(fresh, told + others)
         when = iter(times[np.argsort(order)].tolist())
         self._posts(Refs(*(np.concatenate(pair) for pair in zip(fresh, _refs(duplicates), strict=True))), when)
@@ -142,6 +148,8 @@ class _Drawing:
         self._deletes(_refs(deletes), when)
         for did in takedowns:
             self._add(account_frame(next(when), did, "takendown"), "account", Mark("takedown", did))
+        for did, status in away:
+            self._add(account_frame(next(when), did, status), "account", _mark_of(did, status))
         self._accounts(accounts, when)
         for n in range(garbage):
             key = derive(self._key, _GARBAGE, n)
@@ -218,6 +226,27 @@ class _Drawing:
             if instant // MICROS_PER_SECOND == self._second
         ]
 
+    def _away(self) -> list[tuple[str, str | None]]:
+        """Accounts that are taken away in this second, with why, and those that come back (None)."""
+        if not self._config.away_per_minute:
+            return []
+        found: list[tuple[str, str | None]] = [(did, status) for did, status, _ in self._leaving(self._second)]
+        for age in range(*_AWAY_S):
+            found += [(did, None) for did, _, back in self._leaving(self._second - age) if back == age]
+        return found
+
+    def _leaving(self, second: int) -> list[tuple[str, str, int | None]]:
+        """Accounts taken away in a second: which, why, and after how many seconds they are back; None: never."""
+        if second < self._config.began_at // MICROS_PER_SECOND:
+            return []
+        key = derive(self._writer.second_key(second), _AWAY)
+        values = [derive(key, n) for n in range(round_by_chance(self._config.away_per_minute / 60, derive(key, -1)))]
+        stay = [_AWAY_S[0] + int((_AWAY_S[1] - _AWAY_S[0]) * unit(mix(value))) for value in values]
+        return [
+            (did, _AWAY_STATUSES[value % len(_AWAY_STATUSES)], None if value >> 8 & 3 == 0 else age)
+            for did, value, age in zip(self._authors(values), values, stay, strict=True)
+        ]
+
     def _accounts(self, count: int, when: Iterator[Micros]) -> None:
         for did in self._authors([derive(self._key, _ACCOUNTS, n) for n in range(count)]):
             time_us = next(when)
@@ -291,6 +320,14 @@ class _Drawing:
         self._frames.append(frame)
         self._labels.append(label)
         self._marks.append(mark)
+
+
+def _mark_of(did: str, status: str | None) -> Mark | None:
+    if status is None:
+        return Mark("show", did)
+    if status in _PASSING:
+        return None
+    return Mark("end" if status == "deleted" else "hide", did)
 
 
 def _commit(time_us: Micros, draft: Draft, operation: str, rev: str) -> bytes:
