@@ -262,6 +262,11 @@ class InsightList(Listed):
     data: list[Insight]
 
 
+class Correction(Answer):
+    at: Annotated[Time, Field(description="When the last of them was withdrawn.")]
+    withdrawn: Annotated[int, Field(description="Mentions that the alert rested on and that were withdrawn since.")]
+
+
 class Alert(Answer):
     id: int
     rule_id: Annotated[int | None, Field(description="Null once the rule was deleted.")]
@@ -273,6 +278,9 @@ class Alert(Answer):
     score: float
     at: Time
     evidence: dict[str, Any]
+    corrected: Annotated[
+        Correction | None, Field(description="Null while all posts stand that it rested on: 15 minutes before it.")
+    ]
 
 
 class AlertList(Listed):

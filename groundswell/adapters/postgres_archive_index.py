@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 
 from groundswell.adapters.postgres_pool import Connection, Pool, connection
-from groundswell.adapters.postgres_store import LIST_SEPARATOR, Cursor, apply_counts, searchable
+from groundswell.adapters.postgres_store import (
+    LIST_SEPARATOR,
+    Cursor,
+    append,
+    apply_counts,
+    correct_alerts,
+    searchable,
+)
 from groundswell.core.deltas import Counted, count_deltas
 from groundswell.core.retention import ALWAYS, ArchiveRow, Authors, Manifest, archive_key, withdrawn_rows
 from groundswell.ports.archive import ArchivedFile, Withdrawal
@@ -106,6 +113,7 @@ async def _settle(
     settled = [by_key[key] for key in found]
     counted = [Counted(row.author, row.entities, row.event_time) for row in settled]
     await apply_counts(cur, source, count_deltas((), counted))
+    corrections = await correct_alerts(cur, counted, live=False)
     final = {archive_key(row.id) for row in withdrawn_rows(settled, withdrawal.revs, deleted)[0]}
     if hidden := [row for row in settled if archive_key(row.id) not in final]:
         said = [found[archive_key(row.id)] for row in hidden]
@@ -120,6 +128,8 @@ async def _settle(
         SQL["settle_takedowns"],
         {"file_id": file_id, "source": [source for source, _ in done], "author": [author for _, author in done]},
     )
+    if corrections:
+        await append(cur, corrections)
     return len(settled)
 
 

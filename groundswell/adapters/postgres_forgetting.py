@@ -10,7 +10,13 @@ import msgspec
 
 from groundswell.adapters.postgres_archive_index import archived_file
 from groundswell.adapters.postgres_pool import Pool, connection
-from groundswell.adapters.postgres_store import append, apply_counts, deleted_drafts
+from groundswell.adapters.postgres_store import (
+    append,
+    apply_counts,
+    correct_alerts,
+    deleted_drafts,
+    outdate_labels,
+)
 from groundswell.core.deltas import Counted, count_deltas
 from groundswell.core.retention import ArchiveRow, Manifest, archive_key, author_key, file_name, forgotten_key
 from groundswell.ports.archive import ArchivedFile
@@ -45,13 +51,16 @@ class PostgresForgetting:
             await cur.execute(SQL["give_up_claims"], {"author": author})
             await cur.execute(SQL["take_posts"], {"author": author, "limit": limit})
             rows = await cur.fetchall()
-            counted: dict[str, list[Counted]] = {}
+            counted_by: dict[str, list[Counted]] = {}
             for source, _, name, entities, event_time in rows:
-                counted.setdefault(source, []).append(Counted(name, tuple(entities), event_time))
-            for source, gone in sorted(counted.items()):
+                counted_by.setdefault(source, []).append(Counted(name, tuple(entities), event_time))
+            for source, gone in sorted(counted_by.items()):
                 await apply_counts(cur, source, count_deltas((), gone))
+            everything = [counted for of_source in counted_by.values() for counted in of_source]
+            await outdate_labels(cur, everything)
+            corrections = await correct_alerts(cur, everything, live=True)
             if rows:
-                await append(cur, deleted_drafts([row[1] for row in rows], live=True))
+                await append(cur, [*deleted_drafts([row[1] for row in rows], live=True), *corrections])
         return len(rows)
 
     async def take_traces(self, author: str) -> int:

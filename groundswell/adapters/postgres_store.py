@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -12,12 +13,14 @@ from groundswell.adapters.postgres_pool import Pool, connection
 from groundswell.core.accounts import HIDING, UNKNOWN
 from groundswell.core.coverage import MinutePart, advance, minute_parts
 from groundswell.core.deltas import CountDeltas, Counted, count_deltas
+from groundswell.core.frames import alert_json
 from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import AccountChange, Deleted, Micros, Post
 from groundswell.core.retention import archive_key, author_key, forgotten_key
 from groundswell.core.self_labels import is_restricted
 from groundswell.core.terms import search_vector
+from groundswell.ports.reading import Alert
 from groundswell.ports.storing import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
 from groundswell.sql import queries
 
@@ -91,7 +94,10 @@ class PostgresStore:
                 SQL["advance_cursor"],
                 {"source": batch.source, "cursor": batch.cursor, "covered_until": batch.covered_until},
             )
-            events = await _announce(cur, batch, created, [*(post_id for post_id, _ in gone), *restricted])
+            corrections = await correct_alerts(cur, [counted for _, counted in gone], restored, live=batch.live)
+            outdated = await _outdate_labels(cur, [*withdrawn, *hidden], deleted)
+            ids = [*(post_id for post_id, _ in gone), *restricted]
+            events = await _announce(cur, batch, created, ids, corrections)
         return Committed(
             created=created,
             updated=len(edits),
@@ -100,6 +106,7 @@ class PostgresStore:
             restored=len(restored),
             duplicates=len(batch.posts) - len(created) - len(kept) - len(edits),
             events=events,
+            outdates_labels=outdated or bool(restored) or bool(restricted),
         )
 
     async def open_gap(self, source: str, cause: GapCause, started_at: Micros, detail: str) -> Event | None:
@@ -366,13 +373,69 @@ def _columns_of_parts(parts: Sequence[MinutePart]) -> dict[str, list[int]]:
     }
 
 
-async def _announce(cur: Cursor, batch: Batch, created: Sequence[StoredPost], deleted: Sequence[str]) -> list[Event]:
+async def correct_alerts(
+    cur: Cursor, gone: Sequence[Counted], restored: Sequence[Counted] = (), *, live: bool
+) -> list[EventDraft]:
+    """Note on alerts how many of their mentions were withdrawn, or came back; returns the frames that say so."""
+    deltas = Counter[tuple[str, Micros]]()
+    for sign, posts in ((1, gone), (-1, restored)):
+        for post in posts:
+            for entity in post.entities:
+                deltas[entity, post.event_time] += sign
+    changed = sorted((entity, at, n) for (entity, at), n in deltas.items() if n)
+    if not changed:
+        return []
+    await cur.execute(
+        SQL["correct_alerts"],
+        {
+            "entity": [entity for entity, _, _ in changed],
+            "at": [at for _, at, _ in changed],
+            "n": [n for _, _, n in changed],
+        },
+    )
+    alerts = [Alert(*row[:-1], evidence=msgspec.Raw(row[-1].encode())) for row in await cur.fetchall()]
+    return [EventDraft("alert.corrected", _json(alert_json(alert)), live) for alert in sorted(alerts, key=_id)]
+
+
+def _id(alert: Alert) -> int:
+    return alert.id
+
+
+async def outdate_labels(cur: Cursor, gone: Iterable[Counted]) -> bool:
+    """Remove labels and links that were made of posts of whole accounts that are gone; whether there were any."""
+    entities = sorted({entity for counted in gone for entity in counted.entities})
+    if not entities:
+        return False
+    removed = 0
+    for name in ("forget_labels", "forget_links"):
+        await cur.execute(SQL[name], {"entity": entities})
+        removed += cur.rowcount
+    return removed > 0
+
+
+async def _outdate_labels(cur: Cursor, accounts: Sequence[Gone], single: Sequence[Gone]) -> bool:
+    """Whether labels have to be made anew: a phrase is of several authors, so that a single post alone removes none."""
+    outdated = await outdate_labels(cur, (counted for _, counted in accounts))
+    entities = sorted({entity for _, counted in single for entity in counted.entities})
+    if outdated or not entities:
+        return outdated
+    await cur.execute(SQL["labelled"], {"entity": entities})
+    return bool(await _scalar(cur))
+
+
+async def _announce(
+    cur: Cursor,
+    batch: Batch,
+    created: Sequence[StoredPost],
+    deleted: Sequence[str],
+    corrections: Sequence[EventDraft],
+) -> list[Event]:
     """Store the broadcast frames of a batch as the last thing in its transaction: the lock on them is short."""
     chunks = [created[i : i + POSTS_PER_EVENT] for i in range(0, len(created), POSTS_PER_EVENT)]
     drafts = [EventDraft("posts.new", _NO_DATA, batch.live) for _ in chunks]
     pks = [",".join(str(stored.pk) for stored in chunk) for chunk in chunks]
     posts = [tuple(stored.post for stored in chunk) for chunk in chunks]
-    gone = deleted_drafts(deleted, live=batch.live)
+    gone = [*deleted_drafts(deleted, live=batch.live), *corrections]
     drafts += gone
     pks += [""] * len(gone)
     posts += [()] * len(gone)

@@ -23,11 +23,13 @@ TOPIC_OF: Final = {
     "momentum.update": "momentum",
     "momentum.stage": "momentum",
     "alert.fired": "alerts",
+    "alert.corrected": "alerts",
     "gap": "gaps",
     "status.update": "status",
     "insight.new": "insights",
 }
 """The topic that each type of event belongs to. Types that a newer version may add go to nobody."""
+ABOUT_ONE_ENTITY: Final = frozenset({"alert.fired", "alert.corrected", "momentum.stage"})
 
 
 class _About(msgspec.Struct):
@@ -58,7 +60,7 @@ class Prepared:
             self._by_entity = _positions(posts)
         elif type_ == "momentum.update":
             self.keys = [msgspec.json.decode(item, type=_About).entity for item in self.items]
-        elif type_ in ("alert.fired", "momentum.stage"):
+        elif type_ in ABOUT_ONE_ENTITY:
             self.keys = [msgspec.json.decode(data, type=_About).entity]
         self.size = sum(map(len, self.items)) or len(self.data)
 
@@ -73,9 +75,7 @@ class Prepared:
         if self.type == "momentum.update":
             found = [at for at, key in enumerate(self.keys) if any(topic.wants_entity(key) for topic in mine)]
             return found or None
-        if self.type in ("alert.fired", "momentum.stage") and not any(
-            topic.wants_entity(self.keys[0]) for topic in mine
-        ):
+        if self.type in ABOUT_ONE_ENTITY and not any(topic.wants_entity(self.keys[0]) for topic in mine):
             return None
         # What a deleted post was about is not known any more: all who watch posts are told.
         return list(range(len(self.items)))

@@ -149,11 +149,15 @@ class AlertLike(Protocol):
     @property
     def at(self) -> Micros: ...
     @property
+    def withdrawn(self) -> int: ...
+    @property
+    def corrected_at(self) -> Micros | None: ...
+    @property
     def evidence(self) -> object: ...
 
 
 def alert_json(alert: AlertLike) -> dict[str, Any]:
-    """An alert as REST and `alert.fired` write it."""
+    """An alert as REST, `alert.fired` and `alert.corrected` write it."""
     return {
         "id": alert.id,
         "rule_id": alert.rule_id,
@@ -162,6 +166,9 @@ def alert_json(alert: AlertLike) -> dict[str, Any]:
         "score": alert.score,
         "at": rfc3339(alert.at),
         "evidence": alert.evidence,
+        "corrected": None
+        if alert.corrected_at is None
+        else {"at": rfc3339(alert.corrected_at), "withdrawn": alert.withdrawn},
     }
 
 

@@ -122,6 +122,10 @@ class Alert(msgspec.Struct, frozen=True):
     stage: str
     score: float
     at: Micros
+    withdrawn: int
+    """Mentions that it rested on and that were withdrawn since."""
+    corrected_at: Micros | None
+    """When the last of them was; None while it stands as it fired."""
     evidence: msgspec.Raw
     """JSON object."""
 

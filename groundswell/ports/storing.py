@@ -106,6 +106,8 @@ class Committed(msgspec.Struct, frozen=True):
     """Posts that came back with their account."""
     duplicates: int
     events: Sequence[Event]
+    outdates_labels: bool = False
+    """Whether labels or links of entities were made of posts that are withdrawn now."""
 
 
 class MomentumRow(msgspec.Struct, frozen=True):

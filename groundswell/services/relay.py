@@ -48,6 +48,7 @@ class Relay:
     Args:
         spool: where work waits while the store is away. None: what the buffers do not hold is left unread.
         on_stored: called after every commit that created or changed posts; the indexer's `wake`.
+        on_labels_outdated: called after a commit that withdrew posts which labels were made of.
         recording: the source is a finite tape, so there is no present to catch up with.
     """
 
@@ -64,6 +65,7 @@ class Relay:
         metrics: Metrics,
         spool: Spool | None = None,
         on_stored: Callable[[], None] = lambda: None,
+        on_labels_outdated: Callable[[], None] = lambda: None,
         recording: bool = False,
     ) -> None:
         self._source = source
@@ -91,6 +93,7 @@ class Relay:
             rng=rng,
             metrics=metrics,
             on_stored=on_stored,
+            on_labels_outdated=on_labels_outdated,
             on_full=self._cut_off,
             store_now=self._store_now,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from groundswell.core.co_mentions import Naming, related
 from groundswell.core.entities import entity_kind, entity_name
@@ -18,6 +18,8 @@ from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 
+SOONEST_S = 5.0
+"""A look that was asked for comes no sooner after the one before."""
 WINDOW_MINUTES = 60
 MAX_MOVERS = 20
 POSTS_OF_A_MOVER = 200
@@ -38,11 +40,17 @@ class SurgeTeller:
         self._metrics = metrics
         self._told: Micros | None = None
         self._waits = False
+        self._asked = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look soon: posts that labels were made of are withdrawn."""
+        self._asked.set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Look until `stop`. A store that is away is waited for."""
         while not stop.is_set():
             started = self._clock.monotonic()
+            self._asked.clear()
             try:
                 await self.look()
             except StoreUnavailable as error:
@@ -52,10 +60,23 @@ class SurgeTeller:
             else:
                 self._waits = False
                 self._metrics.observe("surges_seconds", self._clock.monotonic() - started)
+            if await self._within(stop.wait(), min(SOONEST_S, self._interval_s)):
+                return
+            rest = max(0.0, self._interval_s - SOONEST_S)
+            stopping, asked = asyncio.create_task(stop.wait()), asyncio.create_task(self._asked.wait())
             try:
-                await asyncio.wait_for(stop.wait(), self._interval_s)
-            except TimeoutError:
-                continue
+                await asyncio.wait({stopping, asked}, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                asked.cancel()
+
+    @staticmethod
+    async def _within(event: Awaitable[object], seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(event, seconds)
+        except TimeoutError:
+            return False
+        return True
 
     async def look(self) -> Sequence[SurgeAbout]:
         """One look at the last full hour of event time; what it found is stored. Raises `StoreUnavailable`."""

@@ -97,6 +97,7 @@ class Writer:
         rng: Random,
         metrics: Metrics,
         on_stored: Callable[[], None],
+        on_labels_outdated: Callable[[], None] = lambda: None,
         on_full: Callable[[str], None],
         store_now: Callable[[], Micros],
     ) -> None:
@@ -109,6 +110,7 @@ class Writer:
         self._rng = rng
         self._metrics = metrics
         self._on_stored = on_stored
+        self._on_labels_outdated = on_labels_outdated
         self._on_full = on_full
         self._store_now = store_now
         self._queue: asyncio.Queue[Work] = asyncio.Queue(WAITING_BATCHES)
@@ -401,6 +403,8 @@ class Writer:
         state.duplicates_total += done.duplicates
         if done.created or done.updated or done.deleted or done.hidden or done.restored:
             self._on_stored()
+        if done.outdates_labels:
+            self._on_labels_outdated()
         return list(done.events)
 
     async def insist(self, attempt: Callable[[], Awaitable[T]], stop: asyncio.Event | None = None) -> T | None:

@@ -258,4 +258,4 @@ WITH changed AS (
 )
 INSERT INTO alerts (rule_id, entity, stage, score, at, evidence)
 SELECT rule_id, entity, stage, score, at, evidence FROM matched
-RETURNING id, rule_id, entity, stage, score, (extract(epoch FROM at) * 1000000)::bigint, evidence
+RETURNING id, rule_id, entity, stage, score, (extract(epoch FROM at) * 1000000)::bigint, 0, NULL::bigint, evidence

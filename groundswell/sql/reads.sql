@@ -183,7 +183,8 @@ ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s
 
 -- name: alerts
-SELECT id, rule_id, entity, stage, score, (extract(epoch FROM at) * 1000000)::bigint, evidence::text
+SELECT id, rule_id, entity, stage, score, (extract(epoch FROM at) * 1000000)::bigint, withdrawn,
+       (extract(epoch FROM corrected_at) * 1000000)::bigint, evidence::text
 FROM alerts
 WHERE (%(entity)s::text IS NULL OR entity = %(entity)s)
   AND (%(stage)s::text IS NULL OR stage = %(stage)s)

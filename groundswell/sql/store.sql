@@ -312,6 +312,35 @@ SELECT s.entity, s.minute, %(source)s, -s.mentions, -f.authors FROM sums s JOIN 
 ON CONFLICT (entity, minute, source)
 DO UPDATE SET mentions = c.mentions + excluded.mentions, authors = c.authors + excluded.authors
 
+-- name: correct_alerts
+-- Alerts rest on the mentions of the quarter of an hour before them. Those that lose some are corrected; those that get
+-- all of them back are not any more.
+WITH changed AS (
+    SELECT entity, timestamptz 'epoch' + at * interval '1 microsecond' AS at, n
+    FROM unnest(%(entity)b::text[], %(at)b::bigint[], %(n)b::integer[]) AS t (entity, at, n)
+), found AS (
+    SELECT a.id, sum(c.n)::integer AS n FROM alerts a JOIN changed c ON c.entity = a.entity
+    WHERE c.at <= a.at AND c.at > a.at - interval '15 minutes' GROUP BY a.id
+)
+UPDATE alerts a
+SET withdrawn = GREATEST(0, a.withdrawn + f.n),
+    corrected_at = CASE WHEN a.withdrawn + f.n > 0 THEN clock_timestamp() END
+FROM found f WHERE a.id = f.id AND f.n <> 0
+RETURNING a.id, a.rule_id, a.entity, a.stage, a.score, (extract(epoch FROM a.at) * 1000000)::bigint, a.withdrawn,
+          (extract(epoch FROM a.corrected_at) * 1000000)::bigint, a.evidence::text
+
+-- name: labelled
+-- Whether a label was made of posts that name one of these.
+SELECT EXISTS (SELECT 1 FROM surge_labels WHERE entity = ANY(%(entity)b::text[]))
+    OR EXISTS (SELECT 1 FROM co_mentions WHERE entity = ANY(%(entity)b::text[]))
+
+-- name: forget_labels
+-- What whole accounts wrote, labels and links do not show a moment longer; they are made anew without it.
+DELETE FROM surge_labels WHERE entity = ANY(%(entity)b::text[])
+
+-- name: forget_links
+DELETE FROM co_mentions WHERE entity = ANY(%(entity)b::text[])
+
 -- name: drop_spent_authors
 DELETE FROM minute_authors m
 USING unnest(%(entity)b::text[], %(minute)b::bigint[], %(author)b::text[]) AS d (entity, minute, author)

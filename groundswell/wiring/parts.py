@@ -284,6 +284,7 @@ def relay_parts(
             wake=indexer.wake,
             outdated=OutdatedVectors(models.index, ledger),
         )
+    surges = SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics)
     relay = Relay(
         source,
         store,
@@ -295,6 +296,7 @@ def relay_parts(
         metrics=metrics,
         spool=spool,
         on_stored=indexer.wake if indexer is not None else lambda: None,
+        on_labels_outdated=surges.wake,
         recording=recording,
     )
     ticker = MomentumTicker(
@@ -313,7 +315,6 @@ def relay_parts(
         **more_reports,
         **maintenance.reports,
     }
-    surges = SurgeTeller(PostgresSurges(pool), clock, interval_s=settings.surges_interval_s, metrics=metrics)
     condition = ConditionWatch(PostgresReads(pool), store=store, broadcaster=broadcaster)
     services = [
         ("momentum", ticker.run),
