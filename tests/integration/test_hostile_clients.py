@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from functions.api.app import create_app
 from groundswell.adapters import bounded_http
+from groundswell.adapters.intake import PIECE_BYTES
 from groundswell.adapters.postgres_pool import open_pool
 from tests.api_world import VERSION, parts
 from tests.integration.test_websocket_live import serving
@@ -192,6 +193,24 @@ def test_a_head_beyond_its_limit_is_refused_however_it_arrives(database_url: str
         assert (await client.rest()).startswith(b"HTTP/1.1 400 ")
 
     attacked(database_url, scenario)
+
+
+@pytest.mark.parametrize("target", ["/v1/posts", "/healthz", "/nothing", "/v1/alerts/rules"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_body_that_is_none_is_refused_once_and_is_no_failure(
+    database_url: str, caplog: pytest.LogCaptureFixture, method: str, target: str
+) -> None:
+    async def scenario(port: int, turns: LoopTurns) -> None:
+        client = await Client(port).open()
+        start = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nX-Fill: ".encode()
+        # The head is one piece: the request has begun, and has not been answered, when its body is parsed.
+        await client.send(start.ljust(PIECE_BYTES - 4, b"x") + b"\r\n\r\n" + b"no size\r\n")
+        said = await client.rest()
+        assert said.startswith(b"HTTP/1.1 400 ")
+        assert said.count(b"HTTP/1.1 ") == 1
+
+    attacked(database_url, scenario)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_a_body_in_tiny_chunks_is_refused() -> None:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from bench.attacks import connected, frame
 from bench.loop_lag import WatchedApi, watched_api
+from groundswell.adapters.intake import PIECE_BYTES
 from tests.api_world import fill
 from tests.roles import as_role
 
@@ -80,6 +81,7 @@ headers = st.one_of(
     st.sampled_from(HEADERS),
     st.sampled_from(HEADERS),
     st.tuples(st.binary(min_size=1, max_size=8), some_bytes).map(b": ".join),
+    st.integers(600, PIECE_BYTES).map(lambda length: b"X-Fill: " + b"x" * length),  # the body is a piece of its own
 )
 bodies = st.one_of(
     st.just(b""),
