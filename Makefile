@@ -69,8 +69,9 @@ format: $(INSTALLED) ## Bring everything into the house's form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-generate: $(INSTALLED) ## Make the files that come from env.schema.json and the list of metrics
+generate: $(INSTALLED) ## Make the files that come from env.schema.json, the list of metrics, and the locks
 	@$(BIN)/groundswell env generate
+	@$(BIN)/python -m scripts.components
 
 synth: set-up cdk/node_modules/.installed ## Check a deployment: stacks, cdk-nag, connections, monthly cost
 	@cd cdk && exec ../$(BIN)/npx --no-install cdk synth --quiet
@@ -97,6 +98,7 @@ lock: $(INSTALLED) ## Choose package versions anew (needs the network)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-annotate --no-deps --python-version 3.13 \
 		--constraints requirements.lock relay_container/model.in --output-file relay_container/model.lock
 	@! grep -nE '://|^--(extra-)?index|^--find-links' $(LOCKS)
+	@echo "make generate lists what the new locks ship."
 
 clean: ## Remove what was fetched and built; recorded data in .groundswell stays
 	rm -rf .venv web/node_modules web/dist build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

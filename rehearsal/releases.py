@@ -14,7 +14,7 @@ from rehearsal.deploying import ROOT, STACKS, DeployFailed
 from rehearsal.stage import Stage
 
 COPIED = ("groundswell", "functions", "cdk", "deployment", "relay_container", "web/dist")
-COPIED_FILES = ("env.schema.json", "pyproject.toml", "requirements.lock")
+COPIED_FILES = ("env.schema.json", "pyproject.toml", "requirements.lock", "sbom.cdx.json")
 LEFT_OUT = shutil.ignore_patterns("node_modules", "__pycache__", ".assets", "cdk.out")
 NEXT, BROKEN = (f"{int(REQUIRED_VERSION) + step:04}" for step in (1, 2))
 ADDS = "ALTER TABLE posts ADD COLUMN rehearsed text"

@@ -9,10 +9,10 @@ heads counts only when a read ends within a head; `Pieces` lets it count always.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -110,7 +110,7 @@ class BoundedHttp(Pieces, H11Protocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        cycle = self.cycle
+        cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is not None and not cycle.response_complete:
             # The application still works on the request whose body turned out to be none. Its answer goes nowhere.
             cycle.disconnected = True
