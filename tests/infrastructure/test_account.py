@@ -82,7 +82,7 @@ def test_cloudfront_never_sends_the_viewers_host_to_the_api(deployment: Get, nam
         policy = behaviour["CachePolicyId"]
         assert isinstance(policy, dict), f"a managed policy: {FORWARDS_HOST.get(str(policy), policy)}"
         key = own[policy["Ref"]]["CachePolicyConfig"]["ParametersInCacheKeyAndForwardedToOrigin"]
-        assert key["HeadersConfig"] == {"HeaderBehavior": "whitelist", "Headers": ["Accept", "Origin"]}
+        assert key["HeadersConfig"] == {"HeaderBehavior": "whitelist", "Headers": ["Accept", "Authorization", "Origin"]}
         assert key["QueryStringsConfig"] == {"QueryStringBehavior": "all"}
         assert key["CookiesConfig"] == {"CookieBehavior": "none"}
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { arrive, EMPTY_FEED, type Feed, listing, release, SHOWN, WAITING, withdraw } from "../src/model/feed";
 import { changeStage, FOLLOWED, merge, ordered } from "../src/model/movers";
+import { retractFromEntity, retractFromSearch } from "../src/model/retract";
 import { Sampler } from "../src/model/sampler";
 import { reasons } from "../src/model/why";
 import { momentum, post } from "./fixtures";
@@ -144,5 +145,41 @@ describe("why a score is what it is", () => {
 
   test("is nothing where the row says nothing", () => {
     expect(reasons(momentum("hashtag:a", 0.9))).toEqual([]);
+  });
+});
+
+describe("posts that are withdrawn while they are open", () => {
+  const gone = ({ id }: { id: string }) => id === "a";
+
+  test("leave the open entity", () => {
+    const open = {
+      key: "ticker:BTC",
+      series: { state: "loading" as const },
+      posts: { state: "here" as const, value: [post("a"), post("b")] },
+    };
+    const after = retractFromEntity(open, gone);
+    expect(after?.posts).toEqual({ state: "here", value: [post("b")] });
+    expect(retractFromEntity(after, gone)).toBe(after);
+    expect(retractFromEntity(null, gone)).toBeNull();
+  });
+
+  test("leave the open search, and posts like another", () => {
+    const hit = (id: string) => ({
+      post: post(id),
+      score: 1,
+      similar: 0,
+      highlights: [],
+      archived: false,
+      ranks: null,
+    });
+    const value = { data: [hit("a"), hit("b")], next_cursor: null, as_of: "", degraded: [], legs: [] };
+    const open = { query: "x", answer: { state: "here" as const, value } };
+    const after = retractFromSearch(open, gone);
+    expect(after?.answer.state === "here" && after.answer.value.data.map((each) => each.post.id)).toEqual([
+      "b",
+    ]);
+    expect(retractFromSearch(after, gone)).toBe(after);
+    const loading = { query: "x", answer: { state: "loading" as const } };
+    expect(retractFromSearch(loading, gone)).toBe(loading);
   });
 });

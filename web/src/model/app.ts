@@ -18,6 +18,7 @@ import { parseRoute, type Route } from "../route";
 import { shortDisplay } from "../text/names";
 import { arrive, EMPTY_FEED, type Feed, listing, release, withdraw } from "./feed";
 import { changeStage, merge } from "./movers";
+import { retractFromEntity, retractFromSearch } from "./retract";
 import { Sampler } from "./sampler";
 
 /** Something asked for over REST: on its way, here, or refused with a sentence. */
@@ -211,8 +212,11 @@ export class App {
       }
       case "posts.deleted": {
         const ids = new Set(list<string>(data.ids));
-        this.#sampler.withdraw((post) => ids.has(post.id));
-        this.feed.value = withdraw(this.feed.value, (post) => ids.has(post.id));
+        const gone = (post: Post) => ids.has(post.id);
+        this.#sampler.withdraw(gone);
+        this.feed.value = withdraw(this.feed.value, gone);
+        this.entity.value = retractFromEntity(this.entity.peek(), gone);
+        this.search.value = retractFromSearch(this.search.peek(), gone);
         break;
       }
       case "momentum.update":
