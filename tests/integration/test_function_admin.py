@@ -194,3 +194,15 @@ def test_a_command_that_does_not_end_is_killed_before_the_function_is(
     _, answer = function_admin.run_command({"command": ["doctor"], "within_s": 3}, 900)
     assert answer["exit"] == 128 + 9
     assert answer["stdout"].startswith("begun\nasked")
+
+
+def test_an_author_is_forgotten_in_a_deployment(admin: Admin, archived: str) -> None:
+    author = "did:plc:3"
+    assert rows(archived, "SELECT count(*) FROM archived_posts WHERE author_key = author_key(%s)", [author])[0][0] > 0
+    said = admin("forget", author)
+    assert said["exit"] == 0, said
+    assert f"Removed of {author}" in said["stdout"]
+    assert "files of the archive are without their posts" in said["stderr"]
+    assert rows(archived, "SELECT count(*) FROM archived_posts WHERE author_key = author_key(%s)", [author]) == [(0,)]
+    again = admin("forget", author)
+    assert again["exit"] == 0 and " 0  rows of the archive" in again["stdout"]
