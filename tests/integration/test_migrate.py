@@ -120,6 +120,12 @@ def _go_back(conn: psycopg.Connection[Any], version: str) -> None:
     """Make the schema that of 0011 or 0012, which differ in no table."""
     conn.execute("DROP TABLE schema_checksums")
     conn.execute("ALTER TABLE coverage DROP COLUMN spans, DROP COLUMN late_seconds, DROP COLUMN late_quarter")
+    conn.execute("DROP TABLE account_states, hidden_posts, forgotten_authors, author_labels")
+    for table in ("posts", "archived_posts"):
+        conn.execute(f"ALTER TABLE {table} DROP COLUMN labels, DROP COLUMN restricted")
+    conn.execute("DROP INDEX archive_withdrawals_by_author, alerts_by_entity")
+    conn.execute("ALTER TABLE ws_connections DROP COLUMN signed_in")
+    conn.execute("ALTER TABLE alerts DROP COLUMN withdrawn, DROP COLUMN corrected_at")
     conn.execute("UPDATE alembic_version SET version_num = %s", (version,))
 
 
