@@ -358,6 +358,7 @@ class StatsAnswer(Answer):
 class SourceCondition(Answer):
     source: str
     state: Literal["live", "catching-up", "stale", "disconnected", "stopped", "ended"]
+    simulated: Annotated[bool, Field(description="Whether its posts are invented.")]
     age_s: Annotated[
         float | None,
         Field(description="Seconds since anything of it was stored, be it that it was watched and said nothing."),

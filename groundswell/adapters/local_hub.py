@@ -86,7 +86,7 @@ class LocalHub:
         *,
         version: str,
         window_s: float = 0.1,
-        heartbeat_s: float = 15.0,
+        heartbeat_s: float = 4.0,
         max_clients: int = 1000,
         backlog_bytes: int = 1024 * 1024,
         degraded: Callable[[], Sequence[str]] = tuple,

@@ -11,6 +11,11 @@ SourceState: TypeAlias = Literal["live", "catching-up", "stale", "disconnected",
 RECORDING_PREFIX: Final = "replay:"
 """What the name of a source begins with that is a recording."""
 
+SIMULATOR: Final = "simulator"
+SEALED_SIMULATOR: Final = "sealed-simulator"
+SIMULATED: Final = frozenset({SIMULATOR, SEALED_SIMULATOR})
+"""Names of the sources whose posts are invented."""
+
 STALE_AFTER_S: Final = 60.0
 """A source of which nothing was stored for this long is stale."""
 BEHIND_AFTER_S: Final = 60.0

@@ -27,7 +27,7 @@ from groundswell.adapters.postgres_sweeps import PostgresVectorLedger
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.embedding_chain import parse_chain
 from groundswell.core.entities import EntityExtractor
-from groundswell.core.status import RECORDING_PREFIX
+from groundswell.core.status import RECORDING_PREFIX, SIMULATOR
 from groundswell.errors import ConfigError
 from groundswell.metrics import Metrics
 from groundswell.ports.live import Broadcaster
@@ -436,7 +436,7 @@ async def open_source(
     server = SimulatorServer(world, clock=SystemClock(), history_s=settings.simulator_history_minutes * 60)
     await stack.enter_async_context(server)
     extractor = _extractor(settings, WATCH_NAMES)
-    return JetstreamSource(name="simulator", hosts=[server.url], extractor=extractor), False
+    return JetstreamSource(name=SIMULATOR, hosts=[server.url], extractor=extractor), False
 
 
 def _extractor(settings: RelaySettings | EmbeddedSettings, more: Sequence[str] = ()) -> EntityExtractor:

@@ -13,11 +13,11 @@ from groundswell.adapters.sealed_wallet import Wallet, wallet_of
 from groundswell.adapters.system_clock import SystemClock
 from groundswell.core.entities import EntityExtractor
 from groundswell.core.sealed_keys import WalletKind, parse_feed_key, parse_wallet_key
+from groundswell.core.status import SEALED_SIMULATOR
 from groundswell.errors import ConfigError
 from groundswell.settings_model import EmbeddedSettings, RelaySettings
 
 NAME = "sealed"
-SIMULATED_NAME = "sealed-simulator"
 
 MakeExtractor: TypeAlias = Callable[[RelaySettings | EmbeddedSettings, Sequence[str]], EntityExtractor]
 
@@ -51,7 +51,7 @@ async def open_sealed_source(
         history_s=settings.simulator_history_minutes * 60,
     )
     await stack.enter_async_context(server)
-    return _source(SIMULATED_NAME, server.url, wallet, feed_key, extractor(settings, WATCH_NAMES))
+    return _source(SEALED_SIMULATOR, server.url, wallet, feed_key, extractor(settings, WATCH_NAMES))
 
 
 def configured_source(settings: RelaySettings | EmbeddedSettings, extractor: EntityExtractor | None) -> SealedSource:

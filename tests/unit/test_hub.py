@@ -107,7 +107,7 @@ def test_a_client_is_greeted_with_the_place_in_the_sequence() -> None:
         clients.hub.start_at(41)
         hello = await clients.join().hear()
         assert (hello["type"], hello["seq"]) == ("hello", 41)
-        assert hello["data"] == {"version": "1", "seq": 41, "degraded": ["embeddings"], "heartbeat_interval_s": 15.0}
+        assert hello["data"] == {"version": "1", "seq": 41, "degraded": ["embeddings"], "heartbeat_interval_s": 4.0}
 
     with_hub(scenario, degraded=lambda: ["embeddings"])
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { arrive, EMPTY_FEED, type Feed, listing, release, SHOWN, WAITING, withdraw } from "../src/model/feed";
-import { changeStage, FOLLOWED, merge, ordered } from "../src/model/movers";
+import { changeStage, FOLLOWED, isMoving, merge, ordered, shownStage, trendOf } from "../src/model/movers";
 import { retractFromEntity, retractFromSearch } from "../src/model/retract";
 import { Sampler } from "../src/model/sampler";
 import { reasons } from "../src/model/why";
@@ -181,5 +181,33 @@ describe("posts that are withdrawn while they are open", () => {
     expect(retractFromSearch(after, gone)).toBe(after);
     const loading = { query: "x", answer: { state: "loading" as const } };
     expect(retractFromSearch(loading, gone)).toBe(loading);
+  });
+});
+
+describe("what moves", () => {
+  test("is what surges, or stands far above its usual; the rest is as busy as usual", () => {
+    expect(isMoving(momentum("hashtag:a", 0.2))).toBe(true);
+    expect(isMoving(momentum("hashtag:a", 0.95, { stage: "dormant" }))).toBe(true);
+    expect(isMoving(momentum("hashtag:a", 0.5, { stage: "dormant" }))).toBe(false);
+  });
+
+  test("does not grow beside a line that has fallen", () => {
+    const row = (...minutes: number[]) =>
+      shownStage(
+        momentum("hashtag:a", 0.9, { stage: "rising", sparkline: [...Array(23).fill(0), ...minutes] }),
+      );
+    expect(row(59, 59, 46, 48, 12, 0, 0)).toBe("fading");
+    expect(row(40, 45, 50, 30, 25, 20, 0)).toBe("rising");
+    expect(row(4, 4, 4, 9, 9, 9, 0)).toBe("rising");
+  });
+
+  test("goes where the line beside it goes, by whole minutes alone", () => {
+    const line = (...minutes: (number | null)[]) => trendOf([...Array(23).fill(0), ...minutes]);
+    expect(line(4, 4, 4, 9, 9, 9, 0)).toBe(1);
+    expect(line(59, 59, 46, 48, 12, 0, 0)).toBe(-1);
+    expect(line(10, 10, 10, 11, 10, 10, 90)).toBe(0);
+    expect(line(0, 0, 0, 0, 0, 1, 0)).toBe(0);
+    expect(line(4, 4, null, 9, 9, 9, 0)).toBe(0);
+    expect(trendOf([])).toBe(0);
   });
 });

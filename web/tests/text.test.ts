@@ -5,6 +5,7 @@ import { contactOf } from "../src/text/contact";
 import { whyFolded } from "../src/text/labels";
 import { segments } from "../src/text/segments";
 import { ago, counted, rate } from "../src/text/time";
+import { pageTitle } from "../src/text/title";
 
 function entity(key: string) {
   const [kind = "", name = ""] = [key.slice(0, key.indexOf(":")), key.slice(key.indexOf(":") + 1)];
@@ -170,5 +171,16 @@ describe("a post that its author marked", () => {
 
   test("is shown at once where it says nothing of the kind", () => {
     for (const labels of [undefined, [], ["!no-unauthenticated"]]) expect(whyFolded(labels)).toBeNull();
+  });
+});
+
+describe("the title of the page", () => {
+  test("names the view, and says first where everything is invented", () => {
+    expect(pageTitle({ view: "overview" }, false)).toBe("Groundswell");
+    expect(pageTitle({ view: "entity", key: "hashtag:kcon" }, false)).toBe("#kcon · Groundswell");
+    expect(pageTitle({ view: "search", query: "rate cut" }, true)).toBe(
+      "[Simulated] Search: rate cut · Groundswell",
+    );
+    expect(pageTitle({ view: "like", post: "at://x" }, false)).toBe("Similar posts · Groundswell");
   });
 });

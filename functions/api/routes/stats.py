@@ -15,6 +15,7 @@ from functions.api.routes.gaps import gap_json
 from functions.api.routing import JSON, router_of
 from functions.api.services import Given
 from groundswell.core.instants import rfc3339
+from groundswell.core.status import SIMULATED
 from groundswell.ports.reading import ComponentStatus, SourceStatus
 
 router = router_of("platform", JSON)
@@ -78,6 +79,7 @@ def _source_json(source: SourceStatus, components: Sequence[ComponentStatus]) ->
     return {
         "source": source.source,
         "state": source.state,
+        "simulated": source.source in SIMULATED,
         "age_s": source.age_s,
         "lag_s": source.lag_s,
         "last_frame_at": next((frame for frame in frames if isinstance(frame, str)), None),

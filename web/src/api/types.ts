@@ -182,6 +182,8 @@ export interface Stats {
 export interface SourceStatus {
   source: string;
   state: "live" | "catching-up" | "stale" | "disconnected" | "stopped" | "ended";
+  /** Whether its posts are invented. */
+  simulated: boolean;
   /** Seconds since anything of it was stored. */
   age_s: number | null;
   /** Seconds that its event time is behind the present. */

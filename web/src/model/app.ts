@@ -17,6 +17,7 @@ import type { LiveShell } from "../live/shell";
 import { parseRoute, type Route } from "../route";
 import { shortDisplay } from "../text/names";
 import { arrive, EMPTY_FEED, type Feed, listing, release, withdraw } from "./feed";
+import { type Freshness, freshness } from "./health";
 import { changeStage, merge } from "./movers";
 import { retractFromEntity, retractFromSearch } from "./retract";
 import { Sampler } from "./sampler";
@@ -55,6 +56,8 @@ export class App {
   readonly link = signal<Link>("connecting");
   readonly reachable = signal(true);
   readonly heardAt = signal(Date.now());
+  /** Seconds in which the page hears something at the latest, where all is well. */
+  readonly beatS = signal(STATUS_EVERY_MS / 1000);
   /** The platform's time: this machine's, corrected by what the platform's frames say. */
   readonly now = signal(Date.now());
   readonly status = signal<Status | null>(null);
@@ -111,6 +114,13 @@ export class App {
     whileShown(SERIES_EVERY_MS, () => this.#reloadSeries());
     shell.start();
   }
+
+  /** How old what is on the screen is. Follows the clock. */
+  readonly quietS: ReadonlySignal<number> = computed(() => {
+    this.now.value;
+    return Math.max(0, (Date.now() - this.heardAt.value) / 1000);
+  });
+  readonly fresh: ReadonlySignal<Freshness> = computed(() => freshness(this.quietS.value, this.beatS.value));
 
   topics(): string[] {
     const entity = this.filter.value;
@@ -200,6 +210,8 @@ export class App {
       case "hello":
         this.#clockOffsetMs = Number.isNaN(Date.parse(frame.ts)) ? 0 : Date.parse(frame.ts) - Date.now();
         if (typeof data.version === "string") this.version.value = data.version;
+        if (typeof data.heartbeat_interval_s === "number")
+          this.beatS.value = Math.min(data.heartbeat_interval_s, STATUS_EVERY_MS / 1000);
         if (Array.isArray(data.degraded)) this.degraded.value = data.degraded.map(String);
         break;
       case "posts.new": {

@@ -1,11 +1,43 @@
-import type { Stats, Status } from "../api/types";
+import type { SourceStatus, Stats, Status } from "../api/types";
 import type { Link } from "../live/protocol";
-import { age } from "../text/time";
+import { age, clockToTheSecond } from "../text/time";
 
 /** What the status strip says first. `tone` picks its colour, `text` says the same in words. */
 export interface Headline {
   tone: "good" | "warn" | "bad";
   text: string;
+}
+
+/** How old what is on the screen is: a little silence is said, much of it dims the page, and then it says what to do. */
+export type Freshness = "fresh" | "silent" | "old" | "lost";
+
+const SILENT_AFTER_S = 5;
+const OLD_AFTER_S = 15;
+const LOST_AFTER_S = 120;
+
+/**
+ * @param quietS seconds since the page last heard anything
+ * @param beatS seconds in which it hears something at the latest, where all is well
+ */
+export function freshness(quietS: number, beatS: number): Freshness {
+  if (quietS >= LOST_AFTER_S) return "lost";
+  if (quietS > Math.max(OLD_AFTER_S, beatS + SILENT_AFTER_S)) return "old";
+  return quietS > Math.max(SILENT_AFTER_S, beatS + 1) ? "silent" : "fresh";
+}
+
+/** Which of the stored posts are invented: "all", "some", or null for none. */
+export function invented(status: Status | null): "all" | "some" | null {
+  const sources = status?.sources ?? [];
+  const simulated = sources.filter((source) => source.simulated).length;
+  if (simulated === 0) return null;
+  return simulated === sources.length ? "all" : "some";
+}
+
+/** The sources that run; where none does, those that did. */
+export function shownSources(status: Status | null): readonly SourceStatus[] {
+  const sources = status?.sources ?? [];
+  const running = sources.filter((source) => source.state !== "stopped" && source.state !== "ended");
+  return running.length > 0 ? running : sources;
 }
 
 /**
@@ -14,8 +46,20 @@ export interface Headline {
  *
  * @param quietS seconds since the page last heard anything
  */
-export function headline(link: Link, status: Status | null, reachable: boolean, quietS: number): Headline {
-  if (!reachable) return { tone: "bad", text: `Not reachable, last heard ${age(quietS)} ago` };
+export function headline(
+  link: Link,
+  status: Status | null,
+  reachable: boolean,
+  quietS: number,
+  fresh: Freshness,
+): Headline {
+  if (!reachable)
+    return { tone: "bad", text: `Not reachable${quietS < 3 ? "" : `, last heard ${age(quietS)} ago`}` };
+  if (status !== null && fresh !== "fresh") {
+    const since =
+      fresh === "silent" ? "" : `: what you see is from ${clockToTheSecond(Date.now() - quietS * 1000)}`;
+    return { tone: fresh === "silent" ? "warn" : "bad", text: `Silent for ${age(quietS)}${since}` };
+  }
   if (link === "connecting" && status === null) return { tone: "warn", text: "Connecting" };
   if (link === "catching-up") return { tone: "warn", text: "Catching up" };
   const worst = worstSource(status);
@@ -38,13 +82,10 @@ const BADNESS = ["ended", "stopped", "live", "catching-up", "stale", "disconnect
 const BAD_STATES = { stopped: "Stopped", stale: "Stale", disconnected: "Disconnected" };
 
 function worstSource(status: Status | null) {
-  const sources = status?.sources ?? [];
-  const running = sources.filter((source) => source.state !== "stopped" && source.state !== "ended");
-  return (
-    (running.length > 0 ? running : [...sources]).sort(
-      (a, b) => BADNESS.indexOf(b.state) - BADNESS.indexOf(a.state),
-    )[0] ?? null
+  const byBadness = [...shownSources(status)].sort(
+    (a, b) => BADNESS.indexOf(b.state) - BADNESS.indexOf(a.state),
   );
+  return byBadness[0] ?? null;
 }
 
 /** What a missing part means for the person at the screen, and why where nothing better is known. */

@@ -1,7 +1,52 @@
-import type { Momentum, StageChange } from "../api/types";
+import type { Momentum, Stage, StageChange } from "../api/types";
 
 /** How many entities the page follows. */
 export const FOLLOWED = 60;
+
+/** From this score on a row is listed among what moves, before its stage is judged or where it rises again. */
+const UNUSUAL = 0.9;
+
+/** Whether a row moves: all others are as busy as they usually are. */
+export function isMoving(row: Momentum): boolean {
+  return row.stage !== "dormant" || row.score >= UNUSUAL;
+}
+
+const TREND_MINUTES = 3;
+/** A difference below this part of the larger side, or this many mentions a minute, is none. */
+const CLEAR_PART = 0.25;
+const CLEAR_RATE = 0.5;
+
+/**
+ * Where the line beside it goes: its last three whole minutes against the three before.
+ *
+ * @returns 1, -1, or 0 where there is no clear difference or a minute was not observed
+ */
+export function trendOf(sparkline: readonly (number | null)[]): -1 | 0 | 1 {
+  const whole = sparkline.slice(-2 * TREND_MINUTES - 1, -1);
+  if (whole.length < 2 * TREND_MINUTES || whole.includes(null)) return 0;
+  const mean = (values: readonly (number | null)[]) =>
+    values.reduce<number>((sum, each) => sum + (each ?? 0), 0) / TREND_MINUTES;
+  const before = mean(whole.slice(0, TREND_MINUTES));
+  const after = mean(whole.slice(TREND_MINUTES));
+  const clear = Math.abs(after - before) > Math.max(CLEAR_RATE, CLEAR_PART * Math.max(before, after));
+  return clear ? (after > before ? 1 : -1) : 0;
+}
+
+const FALLEN_PART = 0.3;
+
+/** The stage to show: stages are judged once a minute, and what has clearly fallen since does not "grow" meanwhile. */
+export function shownStage(row: Momentum): Stage {
+  if (row.stage !== "rising" && row.stage !== "emerging") return row.stage;
+  const whole = row.sparkline.slice(0, -1).map((each) => each ?? 0);
+  const fallen = (whole.at(-1) ?? 0) < FALLEN_PART * Math.max(...whole);
+  return fallen && trendOf(row.sparkline) === -1 ? "fading" : row.stage;
+}
+
+/** Where a longer window goes, by its slope: mentions a minute, a minute. */
+export function slopeTrend(acceleration: number, velocity: number): -1 | 0 | 1 {
+  if (Math.abs(acceleration) <= 0.02 * Math.max(velocity, 1)) return 0;
+  return acceleration > 0 ? 1 : -1;
+}
 
 /** Merge fresh rows into the known ones; keep the best `FOLLOWED`, and `keep` whatever its score. */
 export function merge(

@@ -30,6 +30,16 @@ export function clock(unixSeconds: number): string {
   });
 }
 
+/** The local time of day to the second, as "14:38:06". */
+export function clockToTheSecond(ms: number): string {
+  return new Date(ms).toLocaleTimeString("en", {
+    hour: "2-digit",
+    minute: "2-digit",
+    second: "2-digit",
+    hourCycle: "h23",
+  });
+}
+
 /** A rate a minute, to as many digits as can be read at a glance. */
 export function rate(perMinute: number): string {
   if (!Number.isFinite(perMinute)) return "–";

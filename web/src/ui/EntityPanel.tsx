@@ -1,6 +1,7 @@
 import { type Momentum, SERIES_WINDOWS, type SeriesBucket, type SeriesWindow } from "../api/types";
 import { type Bucket, summary } from "../charts/series";
 import type { App, OpenEntity } from "../model/app";
+import { isMoving, shownStage, slopeTrend, trendOf } from "../model/movers";
 import { reasons } from "../model/why";
 import { entityHref } from "../route";
 import { shortDisplay } from "../text/names";
@@ -34,7 +35,7 @@ export function EntityPanel({ app }: { app: App }) {
       eyebrow={
         <>
           {KINDS[kind] ?? kind}
-          {row !== null && <Stage stage={row.stage} />}
+          {row !== null && isMoving(row) && <Stage stage={shownStage(row)} />}
         </>
       }
     >
@@ -80,7 +81,7 @@ function Why({ row }: { row: Momentum }) {
           <div key={window}>
             <dt>over {window}</dt>
             <dd>
-              {rate(velocity)} a minute <Trend acceleration={acceleration ?? 0} velocity={velocity} />
+              {rate(velocity)} a minute <Trend trend={slopeTrend(acceleration ?? 0, velocity)} />
             </dd>
           </div>
         ))}
@@ -101,7 +102,7 @@ function Figures({ row }: { row: Momentum }) {
       <div>
         <dt>mentions a minute</dt>
         <dd>
-          {rate(row.velocity)} <Trend acceleration={row.acceleration} velocity={row.velocity} />
+          {rate(row.velocity)} <Trend trend={trendOf(row.sparkline)} />
         </dd>
       </div>
       {figures.map(([name, value]) => (

@@ -1,7 +1,7 @@
 import { useEffect, useRef } from "preact/hooks";
 import { sparkline } from "../charts/sparkline";
 import type { App } from "../model/app";
-import { degradations, headline, postsPerMinute } from "../model/health";
+import { degradations, headline, invented, postsPerMinute, shownSources } from "../model/health";
 import { searchHref } from "../route";
 import { age, ago, rate, secondsBetween } from "../text/time";
 
@@ -10,6 +10,7 @@ const DEBOUNCE_MS = 250;
 export function Header({ app }: { app: App }) {
   return (
     <header class="masthead">
+      <Invented app={app} />
       <div class="masthead-row">
         <h1>
           <a href="#/">Groundswell</a>
@@ -19,6 +20,19 @@ export function Header({ app }: { app: App }) {
       <StatusStrip app={app} />
       <Swell app={app} />
     </header>
+  );
+}
+
+/** Invented posts are unmistakable: nothing about them may be taken for the world. */
+function Invented({ app }: { app: App }) {
+  const which = invented(app.status.value);
+  if (which === null) return null;
+  return (
+    <p class="invented">
+      {which === "all"
+        ? "Simulated network: every person, post and number here is invented."
+        : "Some posts here are invented: the simulated network was run with this data directory. Use another one to keep them apart."}
+    </p>
   );
 }
 
@@ -97,7 +111,7 @@ function SearchBox({ app }: { app: App }) {
 function StatusStrip({ app }: { app: App }) {
   const status = app.status.value;
   const nowMs = app.now.value;
-  const head = headline(app.link.value, status, app.reachable.value, secondsSince(app.heardAt.value));
+  const head = headline(app.link.value, status, app.reachable.value, app.quietS.value, app.fresh.value);
   const stats = app.stats.value;
   const perMinute =
     stats === null
@@ -119,7 +133,9 @@ function StatusStrip({ app }: { app: App }) {
       {status !== null && status.sources.length > 0 && (
         <p>
           <span class="unseen">Source: </span>
-          {status.sources.map((source) => source.source).join(", ")}
+          {shownSources(status)
+            .map((source) => source.source)
+            .join(", ")}
         </p>
       )}
       {perMinute !== null && perMinute.length > 0 && (
@@ -135,10 +151,6 @@ function StatusStrip({ app }: { app: App }) {
       ))}
     </section>
   );
-}
-
-function secondsSince(ms: number): number {
-  return Math.max(0, (Date.now() - ms) / 1000);
 }
 
 function describeGap(

@@ -1,7 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import type { Momentum } from "../api/types";
 import type { App } from "../model/app";
-import { ordered } from "../model/movers";
+import { isMoving, ordered, shownStage, trendOf } from "../model/movers";
 import { entityHref } from "../route";
 import { shortDisplay } from "../text/names";
 import { rate } from "../text/time";
@@ -18,7 +18,7 @@ export function Movers({ app }: { app: App }) {
     <section class="movers" aria-labelledby="movers-title">
       <header class="section-head">
         <h2 id="movers-title" tabIndex={-1}>
-          Gathering momentum
+          Moving now
         </h2>
       </header>
       {movers.state === "loading" && <Notice kind="loading">Looking at what is moving…</Notice>}
@@ -46,17 +46,24 @@ function MoverList({ rows, open }: { rows: readonly Momentum[]; open: string | n
   const list = useRef<HTMLOListElement>(null);
   const inOrder = ordered(rows, shown.current, held);
   shown.current = inOrder.map((row) => row.entity);
-  const visible = all ? inOrder : inOrder.slice(0, FIRST);
+  const moving = inOrder.filter(isMoving);
+  const usual = inOrder.filter((row) => !isMoving(row));
+  const visible = all ? moving : moving.slice(0, FIRST);
   useGlide(list, visible.map((row) => row.entity).join(" "));
   return (
     <>
-      <div class="mover-columns" aria-hidden="true">
-        <span />
-        <span>Last 30 minutes</span>
-        <span>A minute</span>
-        <span>Authors</span>
-        <span>Score</span>
-      </div>
+      {moving.length === 0 && (
+        <Notice kind="empty">Nothing unusual now. What is talked about as much as usual is below.</Notice>
+      )}
+      {moving.length > 0 && (
+        <div class="mover-columns" aria-hidden="true">
+          <span />
+          <span>Last 30 minutes</span>
+          <span>A minute</span>
+          <span>Authors</span>
+          <span>Score</span>
+        </div>
+      )}
       <ol
         ref={list}
         onPointerEnter={(event) => setHeld(event.pointerType === "mouse")}
@@ -66,10 +73,20 @@ function MoverList({ rows, open }: { rows: readonly Momentum[]; open: string | n
           <Mover key={row.entity} row={row} current={row.entity === open} />
         ))}
       </ol>
-      {rows.length > FIRST && (
+      {moving.length > FIRST && (
         <button type="button" class="quiet more" aria-expanded={all} onClick={() => setAll(!all)}>
-          {all ? "Show fewer" : `Show all ${rows.length}`}
+          {all ? "Show fewer" : `Show all ${moving.length}`}
         </button>
+      )}
+      {usual.length > 0 && (
+        <details class="usual" open={moving.length === 0}>
+          <summary>Busy, as usual ({usual.length})</summary>
+          <ol>
+            {usual.map((row) => (
+              <Mover key={row.entity} row={row} current={row.entity === open} />
+            ))}
+          </ol>
+        </details>
       )}
     </>
   );
@@ -77,13 +94,14 @@ function MoverList({ rows, open }: { rows: readonly Momentum[]; open: string | n
 
 function Mover({ row, current }: { row: Momentum; current: boolean }) {
   const score = Math.round(row.score * 100);
+  const moving = isMoving(row);
   return (
     <li class={`mover${current ? " current" : ""}`} data-key={row.entity}>
       <div class="mover-name">
         <a href={entityHref(row.entity)} dir="auto" aria-current={current ? "true" : undefined}>
           {shortDisplay(row)}
         </a>
-        <Stage stage={row.stage} />
+        {moving && <Stage stage={shownStage(row)} />}
       </div>
       {row.label != null && (
         <p class="mover-label" dir="auto" title={row.label}>
@@ -93,7 +111,7 @@ function Mover({ row, current }: { row: Momentum; current: boolean }) {
       <Sparkline values={row.sparkline} label={`Mentions of ${shortDisplay(row)} over the last 30 minutes`} />
       <p class="figure velocity">
         {rate(row.velocity)}
-        <Trend acceleration={row.acceleration} velocity={row.velocity} />
+        <Trend trend={trendOf(row.sparkline)} />
         <span class="unit">
           <span class="unseen"> mentions</span> a min
         </span>
@@ -102,19 +120,21 @@ function Mover({ row, current }: { row: Momentum; current: boolean }) {
         {row.authors.toLocaleString("en")}
         <span class="unit"> authors</span>
       </p>
-      <p class="figure score">
-        <span class="unit">score </span>
-        {score}
-        <i class="meter" aria-hidden="true" style={{ "--part": `${score}%` }} />
-      </p>
+      {moving && (
+        <p class="figure score">
+          <span class="unit">score </span>
+          {score}
+          <i class="meter" aria-hidden="true" style={{ "--part": `${score}%` }} />
+        </p>
+      )}
     </li>
   );
 }
 
-export function Trend({ acceleration, velocity }: { acceleration: number; velocity: number }) {
-  const clear = Math.abs(acceleration) > 0.02 * Math.max(velocity, 1);
-  if (!clear) return <span class="trend" />;
-  return acceleration > 0 ? (
+/** Up, down, or neither: what the line beside it does. */
+export function Trend({ trend }: { trend: -1 | 0 | 1 }) {
+  if (trend === 0) return <span class="trend" />;
+  return trend > 0 ? (
     <span class="trend up">
       <span aria-hidden="true">↑</span>
       <span class="unseen"> and growing,</span>

@@ -1,13 +1,25 @@
+import { useEffect } from "preact/hooks";
 import type { App } from "../model/app";
+import { invented } from "../model/health";
+import { pageTitle } from "../text/title";
 import { EntityPanel } from "./EntityPanel";
 import { Header } from "./Header";
 import { Movers } from "./Movers";
+import { Notice } from "./Notice";
 import { SearchPanel } from "./SearchPanel";
 import { HatchPattern } from "./Sparkline";
 import { Stream } from "./Stream";
 
 export function Page({ app }: { app: App }) {
-  const view = app.route.value.view;
+  const route = app.route.value;
+  const fresh = app.fresh.value;
+  const allInvented = invented(app.status.value) === "all";
+  useEffect(() => {
+    document.title = pageTitle(route, allInvented);
+    document
+      .querySelector("link[rel=icon]")
+      ?.setAttribute("href", allInvented ? "/simulated.svg" : "/favicon.svg");
+  }, [route, allInvented]);
   return (
     <>
       <button type="button" class="skip" onClick={() => document.getElementById("movers-title")?.focus()}>
@@ -15,7 +27,17 @@ export function Page({ app }: { app: App }) {
       </button>
       <HatchPattern />
       <Header app={app} />
-      <main class={view === "overview" ? "" : "with-panel"}>
+      {fresh === "lost" && (
+        <div class="lost">
+          <Notice kind="error">
+            Groundswell has not been heard for minutes. Look whether it still runs and can be reached from
+            here. This page goes on by itself as soon as it can.
+          </Notice>
+        </div>
+      )}
+      <main
+        class={`${route.view === "overview" ? "" : "with-panel"}${fresh === "fresh" || fresh === "silent" ? "" : " aged"}`}
+      >
         <SearchPanel app={app} />
         <EntityPanel app={app} />
         <Movers app={app} />

@@ -9,8 +9,17 @@ const SHAPES: Record<StageName, string> = {
   fading: "M1 2C8 3 11 10 19 10",
 };
 
+/** What a stage is called on the page; the API keeps its own words. */
+export const STAGE_WORDS: Record<StageName, string> = {
+  dormant: "above usual",
+  emerging: "starting",
+  rising: "growing",
+  peaking: "at its height",
+  fading: "going down",
+};
+
 const MEANINGS: Record<StageName, string> = {
-  dormant: "as quiet as usual",
+  dormant: "far above its usual: judged within two minutes, or a return of what surged within a day",
   emerging: "more than usual, from several authors",
   rising: "growing fast, from many authors",
   peaking: "high, and no longer growing",
@@ -23,7 +32,7 @@ export function Stage({ stage }: { stage: StageName }) {
       <svg viewBox="0 0 20 12" width="20" height="12" aria-hidden="true">
         <path d={SHAPES[stage]} />
       </svg>
-      {stage}
+      {STAGE_WORDS[stage]}
     </span>
   );
 }
