@@ -74,6 +74,9 @@ def _finish(path: str, method: str, operation: dict[str, Any]) -> None:
     if limited:
         for response in responses.values():
             response["headers"] = {**RATE_HEADERS}
+    if method == "get" and "security" in operation:
+        # Everybody may read; a key shows more.
+        operation["security"] = [{}, *operation["security"]]
     cached = method == "get" and path not in ("/healthz", "/readyz", "/v1/export")
     if cached:
         responses["200"].setdefault("headers", {})["ETag"] = {"schema": {"type": "string"}}

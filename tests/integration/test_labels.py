@@ -176,6 +176,8 @@ def test_the_api_lists_exports_and_names_restricted_posts_for_holders_of_a_key_a
                 assert "for few" not in (await ask(path)).text, path
                 assert "for few" in (await ask(path, bearer)).text, path
             api_world.problem(await ask("/v1/posts", "Bearer gw_wrong"), 401)
+            described = (await ask("/openapi.json")).json()["paths"]["/v1/posts"]["get"]
+            assert {} in described["security"] and "401" in described["responses"], "a key is welcome, and not needed"
 
     archive_world.in_world(database_url, tmp_path, scenario)
 
