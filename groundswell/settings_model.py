@@ -85,10 +85,14 @@ class RelaySettings(Settings, frozen=True, kw_only=True):
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, a sealed feed, or a
     recording."""
     jetstream_hosts: tuple[str, ...]
-    """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
+    """Jetstream hosts, of v1 or v2. One is read until it fails; then the next one is. A bare host name means
+    `wss://HOST/subscribe`, which leads to both versions."""
     jetstream_collections: tuple[str, ...]
     """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts;
     `app.bsky.actor.profile` says whose posts are for signed-in readers only."""
+    jetstream_compression: Literal["none", "zstd"]
+    """What Jetstream v2 hosts are asked to compress frames with: `zstd` halves the traffic, with the
+    dictionary that they hand out, for a little processor time. v1 hosts send frames as they are."""
     sealed_url: str | None
     """Address of the sealed feed when the source is `sealed`: what is below it is in docs/sealed.md. Empty,
     with no keys given: the built-in simulator serves one, in development only."""
@@ -624,10 +628,14 @@ class EmbeddedSettings(Settings, frozen=True, kw_only=True):
     """The stream to watch: the built-in simulator, Bluesky's live Jetstream, a sealed feed, or a
     recording."""
     jetstream_hosts: tuple[str, ...]
-    """Jetstream servers, tried in turn. A bare host name means `wss://HOST/subscribe`."""
+    """Jetstream hosts, of v1 or v2. One is read until it fails; then the next one is. A bare host name means
+    `wss://HOST/subscribe`, which leads to both versions."""
     jetstream_collections: tuple[str, ...]
     """Record collections to ask Jetstream for. Only `app.bsky.feed.post` carries posts;
     `app.bsky.actor.profile` says whose posts are for signed-in readers only."""
+    jetstream_compression: Literal["none", "zstd"]
+    """What Jetstream v2 hosts are asked to compress frames with: `zstd` halves the traffic, with the
+    dictionary that they hand out, for a little processor time. v1 hosts send frames as they are."""
     sealed_url: str | None
     """Address of the sealed feed when the source is `sealed`: what is below it is in docs/sealed.md. Empty,
     with no keys given: the built-in simulator serves one, in development only."""

@@ -52,6 +52,8 @@ async def server(handler: Handler, *, refuse: dict[int, int] | None = None) -> A
     asked: list[str] = []
 
     def process(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path.startswith("/xrpc/"):
+            return connection.respond(http.HTTPStatus.NOT_FOUND, "a host of Jetstream v1\n")
         asked.append(request.path)
         status = (refuse or {}).get(len(asked) - 1)
         return None if status is None else connection.respond(http.HTTPStatus(status), "no\n")

@@ -14,6 +14,7 @@ from groundswell.core.accounts import HIDING, UNKNOWN
 from groundswell.core.coverage import MinutePart, advance, minute_parts
 from groundswell.core.deltas import CountDeltas, Counted, count_deltas
 from groundswell.core.frames import alert_json
+from groundswell.core.host_positions import HostPosition, with_position
 from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import AccountChange, Deleted, Micros, Post
@@ -32,6 +33,7 @@ POSTS_PER_EVENT = 40
 DELETES_PER_EVENT = 200
 LIST_SEPARATOR = "\x1f"
 _NO_DATA = msgspec.Raw(b"{}")
+_POSITIONS = msgspec.json.Decoder(dict[str, HostPosition])
 
 Cursor: TypeAlias = AsyncCursor[tuple[Any, ...]]
 Gone: TypeAlias = tuple[str, Counted]
@@ -58,7 +60,10 @@ class PostgresStore:
     async def resume_point(self, source: str) -> ResumePoint:
         async with connection(self._pool) as conn:
             row = await (await conn.execute(SQL["resume_point"], {"source": source})).fetchone()
-        return ResumePoint(cursor=None, covered_until=None) if row is None else ResumePoint(*row)
+        if row is None:
+            return ResumePoint(cursor=None, covered_until=None)
+        cursor, covered_until, positions = row
+        return ResumePoint(cursor, covered_until, with_position(_POSITIONS.decode(positions).values(), None))
 
     async def restricted_authors(self, source: str, limit: int) -> Sequence[str]:
         async with connection(self._pool) as conn:
@@ -92,7 +97,12 @@ class PostgresStore:
             await _cover(cur, batch, covered_until)
             await cur.execute(
                 SQL["advance_cursor"],
-                {"source": batch.source, "cursor": batch.cursor, "covered_until": batch.covered_until},
+                {
+                    "source": batch.source,
+                    "cursor": batch.cursor,
+                    "covered_until": batch.covered_until,
+                    "positions": _positions(batch.position),
+                },
             )
             corrections = await correct_alerts(cur, [counted for _, counted in gone], restored, live=batch.live)
             outdated = await _outdate_labels(cur, [*withdrawn, *hidden], deleted)
@@ -133,14 +143,13 @@ class PostgresStore:
             row = await cur.fetchone()
             if row is None:
                 return None
-            gap_id, cause, detail, started_at, ended_at = row
-            gap = {"id": gap_id, "source": source, "cause": cause, "detail": detail}
-            gap |= {
-                "started_at": rfc3339(started_at),
-                "ended_at": rfc3339(ended_at),
-                "backfilled": backfilled,
-            }
-            return (await append(cur, [EventDraft("gap", _json(gap))], fence=self._fence))[0]
+            return (await append(cur, [_closed_gap(source, row, backfilled=backfilled)], fence=self._fence))[0]
+
+    async def fill_gaps(self, source: str, since: Micros, until: Micros) -> Sequence[Event]:
+        async with connection(self._pool) as conn, conn.cursor() as cur:
+            await cur.execute(SQL["fill_gaps"], {"source": source, "since": since, "until": until})
+            drafts = [_closed_gap(source, row, backfilled=True) for row in await cur.fetchall()]
+            return await append(cur, drafts, fence=self._fence) if drafts else []
 
     async def append_events(self, drafts: Sequence[EventDraft]) -> Sequence[Event]:
         if not drafts:
@@ -488,6 +497,17 @@ def searchable(texts: Sequence[str]) -> dict[str, Any]:
 
 def _counted(post: Post) -> Counted:
     return Counted(post.author, post.entities, post.event_time)
+
+
+def _closed_gap(source: str, row: tuple[Any, ...], *, backfilled: bool) -> EventDraft:
+    gap_id, cause, detail, started_at, ended_at = row
+    gap = {"id": gap_id, "source": source, "cause": cause, "detail": detail}
+    gap |= {"started_at": rfc3339(started_at), "ended_at": rfc3339(ended_at), "backfilled": backfilled}
+    return EventDraft("gap", _json(gap))
+
+
+def _positions(position: HostPosition | None) -> str:
+    return msgspec.json.encode({} if position is None else {position.host: position}).decode()
 
 
 def _json(value: object) -> msgspec.Raw:

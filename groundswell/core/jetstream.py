@@ -50,6 +50,7 @@ NO_TEXT = "no-text"
 OTHER_COLLECTION = "other-collection"
 IDENTITY = "identity"
 SYNC = "sync"
+RESYNCED = "resynced"
 INFO = "info"
 STREAM_ERROR = "stream-error"
 
@@ -65,6 +66,7 @@ IGNORED_REASONS: dict[str, str] = {
     IDENTITY: "a change of handle or keys",
     ACCOUNT_PASSING: "an account out of step or throttled for a while: its posts stand",
     SYNC: "a repository whose events were incomplete: its records follow",
+    RESYNCED: "an old post of such a repository, from before anything that the stream would send again",
     INFO: "a notice of the host about the stream, such as a cursor that it moved",
     STREAM_ERROR: "the host's reason for ending the stream",
 }

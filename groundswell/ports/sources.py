@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from groundswell.core.posts import Decoded
+from groundswell.core.host_positions import HostPosition
+from groundswell.core.posts import Decoded, Micros
 
 
 class SourceEnded(Exception):
@@ -57,4 +59,39 @@ class Source(Protocol):
 
     def decode(self, raw: bytes) -> Decoded:
         """Never raises on upstream bytes."""
+        ...
+
+
+@runtime_checkable
+class HostedSource(Protocol):
+    """A `Source` that several hosts serve, each with a clock and numbers of its own.
+
+    Its cursors are instants: when the host saw an event.
+    """
+
+    hosts: Sequence[str]
+    """The hosts by name, in the order in which they are tried."""
+    host: str | None
+    """The host of the connection that stands, or stood last."""
+    protocol: str | None
+    """What that host speaks."""
+    version: str | None
+    """Of what it speaks."""
+    loses_at_cutover: bool
+    """Whether that host is known to lose events where a replay meets the present."""
+
+    def resume_from(self, positions: Sequence[HostPosition]) -> None:
+        """Take how far each host was read: `connect` chooses the host, and what it is asked for, by that."""
+        ...
+
+    def number(self, raw: bytes) -> int | None:
+        """The number that the host gave the event in a frame; None where there is none."""
+        ...
+
+    def synced_author(self, raw: bytes) -> str | None:
+        """The author whose repository the host has read anew, where the frame says so."""
+        ...
+
+    def connect_to(self, host: str, at: Micros) -> AbstractAsyncContextManager[Connection]:
+        """Open one more connection, to one host, from an instant of its own clock on."""
         ...

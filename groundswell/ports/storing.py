@@ -7,6 +7,7 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
+from groundswell.core.host_positions import HostPosition
 from groundswell.core.posts import AccountChange, Deleted, Micros, Post, ProfileLabels
 
 GapCause: TypeAlias = Literal[
@@ -27,6 +28,8 @@ class ResumePoint(msgspec.Struct, frozen=True):
 
     cursor: int | None
     covered_until: Micros | None
+    positions: tuple[HostPosition, ...] = ()
+    """Of a source of several hosts: how far each was read."""
 
 
 class Batch(msgspec.Struct, frozen=True, tag="batch"):
@@ -48,6 +51,8 @@ class Batch(msgspec.Struct, frozen=True, tag="batch"):
     """New states of whole accounts."""
     profiles: Sequence[ProfileLabels] = ()
     """What authors say of all that is theirs."""
+    position: HostPosition | None = None
+    """Of a source of several hosts: how far the one that sent this has been read."""
 
 
 class GapOpens(msgspec.Struct, frozen=True, tag="gap-opens"):
@@ -65,7 +70,14 @@ class GapCloses(msgspec.Struct, frozen=True, tag="gap-closes"):
     backfilled: bool
 
 
-Work: TypeAlias = Batch | GapOpens | GapCloses
+class GapsFilled(msgspec.Struct, frozen=True, tag="gaps-filled"):
+    """What was missed in the gaps from `since` to `until` has been stored, from another host."""
+
+    since: Micros
+    until: Micros
+
+
+Work: TypeAlias = Batch | GapOpens | GapCloses | GapsFilled
 """What the relay hands to the store, in order. Storing the same work twice in a row is storing it once."""
 
 
@@ -159,6 +171,10 @@ class PostStore(Protocol):
 
     async def close_gap(self, source: str, resumed_at: Micros, *, backfilled: bool) -> Event | None:
         """Close the open gap. `backfilled` when the source re-sent what was missed."""
+        ...
+
+    async def fill_gaps(self, source: str, since: Micros, until: Micros) -> Sequence[Event]:
+        """Note that the closed gaps within `[since, until]` have been backfilled after all."""
         ...
 
     async def append_events(self, drafts: Sequence[EventDraft]) -> Sequence[Event]: ...

@@ -25,10 +25,12 @@ from groundswell.core.unreadable import UnreadableFrames
 from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.live import Broadcaster
-from groundswell.ports.sources import Source
+from groundswell.ports.sources import HostedSource, Source
 from groundswell.ports.spool import Spool
 from groundswell.ports.storing import Batch, GapCause, GapCloses, GapOpens, PostStore, ResumePoint
 from groundswell.ports.time import Clock
+from groundswell.services.host_following import HostFollowing
+from groundswell.services.refilling import SEAM_AFTER_S, SEAM_BEFORE_S, Refiller, Stretch
 from groundswell.services.relay_state import RelayState
 from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Missed, Session
 from groundswell.services.writing import StoreBehind, Writer, after, later
@@ -111,7 +113,25 @@ class Relay:
         self._gap_open = False
         self._closing: GapCloses | None = None
         self._connected_at: Micros = 0
+        self._replays = False
+        """Whether the connection sends again what was missed."""
+        self._following = (
+            HostFollowing(self._source, point.positions) if isinstance(self._source, HostedSource) else None
+        )
+        self._refiller = None if self._following is None else self._refiller_of(self._following)
         self._writer.begin(point)
+
+    def _refiller_of(self, following: HostFollowing) -> Refiller:
+        return Refiller(
+            self._source.name,
+            following,
+            self._source.decode,
+            self._clock,
+            put=self._writer.put,
+            covered_until=lambda: self._covered_until,
+            store_now=self._store_now,
+            batch_max_posts=self._batch_max_posts,
+        )
 
     @property
     def live(self) -> bool:
@@ -135,7 +155,8 @@ class Relay:
 
     async def _run(self, stop: asyncio.Event) -> None:
         reading = asyncio.create_task(self._read(stop))
-        helpers = [asyncio.create_task(task) for task in (self._keep_pace(), self._keep_time())]
+        more = () if self._refiller is None else (self._refiller.run(),)
+        helpers = [asyncio.create_task(task) for task in (self._keep_pace(), self._keep_time(), *more)]
         writing = asyncio.create_task(self._writer.run())
         try:
             await asyncio.wait({reading, writing, *helpers}, return_when=asyncio.FIRST_COMPLETED)
@@ -235,23 +256,10 @@ class Relay:
     # -------------------------------------------------------------- reading
     async def _read(self, stop: asyncio.Event) -> None:
         session = self._session = Session(self._source, self._clock, resume=self._resume, rng=self._rng)
-        monotonic, add = self._clock.monotonic, self._batcher.add
         async with aclosing(session.events(stop)) as events:
             async for event in events:
                 if isinstance(event, Frame):
-                    started = monotonic()
-                    latest = self._tracker.covered_until or self._covered_until
-                    self.state.last_frame_at = now = self._store_now()
-                    decoded = self._in_time(self._decode(event.raw), now, latest)
-                    if latest is not None and quarter_of(decoded.event_time or latest) > quarter_of(latest):
-                        await self._flush()  # no batch goes from one quarter of an hour into the next
-                    if decoded.event_time is not None:
-                        self._resumed(self._tracker.frame(decoded.event_time))
-                    full = add(decoded, started)
-                    self.state.frames_total += 1
-                    self.state.decode_seconds += monotonic() - started
-                    if full:
-                        await self._flush()
+                    await self._take(event.raw)
                 elif isinstance(event, Idle):
                     if self._batcher.frames:
                         await self._flush()
@@ -269,6 +277,24 @@ class Relay:
                     self.state.why = self._unreadable.at_the_end(self._what())
                     if self.state.why is not None:
                         log.warning("%s", self.state.why)
+
+    async def _take(self, raw: bytes) -> None:
+        """Take in a frame: when it came, what it says, and the batch that it belongs to."""
+        started = self._clock.monotonic()
+        latest = self._tracker.covered_until or self._covered_until
+        self.state.last_frame_at = now = self._store_now()
+        decoded = self._in_time(self._decode(raw), now, latest)
+        if latest is not None and quarter_of(decoded.event_time or latest) > quarter_of(latest):
+            await self._flush()  # no batch goes from one quarter of an hour into the next
+        if decoded.event_time is not None:
+            self._resumed(self._tracker.frame(decoded.event_time))
+        if self._following is not None:
+            decoded = self._following.seen(raw, decoded)
+        full = self._batcher.add(decoded, started)
+        self.state.frames_total += 1
+        self.state.decode_seconds += self._clock.monotonic() - started
+        if full:
+            await self._flush()
 
     def _decode(self, raw: bytes) -> Decoded:
         decoded = self._source.decode(raw)
@@ -299,6 +325,8 @@ class Relay:
     async def _resume(self) -> int | None:
         if not self._source.can_replay:
             await self._writer.room()  # what it says meanwhile could not be kept
+        if self._following is not None:
+            self._following.resume()
         return self._cursor
 
     def _cut_off(self, why: str) -> None:
@@ -308,9 +336,12 @@ class Relay:
 
     def _connected(self, event: Connected) -> None:
         self._connected_at = self._store_now()
-        replays = self._source.can_replay and event.cursor is not None
+        replays = self._replays = self._source.can_replay and event.cursor is not None
         self._tracker.connected(now=self._connected_at, resumed_from=self._covered_until if replays else None)
         self.state.endpoint = event.endpoint
+        if self._following is not None:
+            source = self._following.source
+            self.state.host, self.state.protocol, self.state.version = source.host, source.protocol, source.version
         self.state.why = None
         self.state.phase = "live" if self._tracker.live else "catching-up"
         log.info("%s connected to %s", self._source.name, event.endpoint)
@@ -328,8 +359,19 @@ class Relay:
                     (resumed.at - resumed.missed_from) / MICROS_PER_SECOND,
                     rfc3339(resumed.at),
                 )
+                if self._refiller is not None:
+                    self._refiller.ask(Stretch(resumed.missed_from, resumed.at, avoid=self.state.host))
         if self.state.phase == "catching-up" and self._tracker.live:
             self.state.phase = "live"
+            self._ask_for_seam()
+
+    def _ask_for_seam(self) -> None:
+        """Ask again for the moments in which a replay met the present, of a host that is known to lose events there."""
+        if self._refiller is None or self._following is None or not self._replays:
+            return
+        if self._following.source.loses_at_cutover:
+            before, after = round(SEAM_BEFORE_S * MICROS_PER_SECOND), round(SEAM_AFTER_S * MICROS_PER_SECOND)
+            self._refiller.ask(Stretch(self._connected_at - before, self._store_now() + after))
 
     async def _lost(self, event: Lost) -> None:
         await self._flush()
@@ -394,6 +436,7 @@ class Relay:
                         covered_until=stretch.covered_until,
                         live=stretch.live,
                         resent=resent,
+                        position=None if self._following is None else self._following.position(),
                     )
                 )
             closing = self._closing
@@ -410,6 +453,9 @@ class Relay:
             "why": state.why if state.storing else self._why_delayed(),
             "source": self._source.name,
             "endpoint": state.endpoint,
+            "host": state.host,
+            "protocol": state.protocol,
+            "version": state.version,
             "last_frame_at": None if state.last_frame_at is None else rfc3339(state.last_frame_at),
             "frames": state.frames_total,
             "created": state.created_total,
@@ -420,6 +466,8 @@ class Relay:
             "commit_seconds": round(state.commit_seconds, 3),
             "spool": spool,
         }
+        if self._refiller is not None:
+            detail["sent_again"] = {"whole": self._refiller.filled, "missing": self._refiller.missing}
         if not state.storing:
             return "storing-delayed", detail
         if self._unreadable.none_readable or (state.phase == "ended" and not self._unreadable.readable):

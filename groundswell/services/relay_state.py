@@ -21,6 +21,10 @@ class RelayState(msgspec.Struct):
     why: str | None = None
     """A sentence, while not all is well."""
     endpoint: str | None = None
+    host: str | None = None
+    """Of a source of several hosts: the one that is read."""
+    protocol: str | None = None
+    version: str | None = None
     storing: bool = True
     """False while what was read waits for the store."""
     spool_full: str | None = None

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from groundswell.core.cursor import advance_cursor
+from groundswell.core.host_positions import latest_positions
 from groundswell.core.instants import rfc3339
 from groundswell.core.posts import MICROS_PER_SECOND, Micros, ProfileLabels
 from groundswell.core.self_labels import is_restricted
@@ -27,7 +28,17 @@ from groundswell.metrics import Metrics
 from groundswell.ports.live import Broadcaster
 from groundswell.ports.sources import Source
 from groundswell.ports.spool import Spool, Spooled, SpoolFull, SpoolItem
-from groundswell.ports.storing import Batch, Event, GapCause, GapCloses, GapOpens, PostStore, ResumePoint, Work
+from groundswell.ports.storing import (
+    Batch,
+    Event,
+    GapCause,
+    GapCloses,
+    GapOpens,
+    GapsFilled,
+    PostStore,
+    ResumePoint,
+    Work,
+)
 from groundswell.ports.time import Clock
 from groundswell.services.relay_state import RelayState
 
@@ -58,7 +69,8 @@ class StoreBehind(Exception):
 def later(one: ResumePoint, other: ResumePoint) -> ResumePoint:
     """The point that is further along, in each of its parts."""
     covered = [at for at in (one.covered_until, other.covered_until) if at is not None]
-    return ResumePoint(advance_cursor(one.cursor, other.cursor), max(covered, default=None))
+    positions = latest_positions(one.positions, other.positions)
+    return ResumePoint(advance_cursor(one.cursor, other.cursor), max(covered, default=None), positions)
 
 
 def _is_behind(stored: int | None, expected: int | None) -> bool:
@@ -73,7 +85,8 @@ def after(spooled: Spooled) -> ResumePoint:
 def _moved(point: ResumePoint, work: Work) -> ResumePoint:
     if not isinstance(work, Batch):
         return point
-    return later(point, ResumePoint(work.cursor, work.covered_until))
+    positions = () if work.position is None else (work.position,)
+    return later(point, ResumePoint(work.cursor, work.covered_until, positions))
 
 
 class Writer:
@@ -308,7 +321,13 @@ class Writer:
                 work = None if item.spooled is None else item.spooled.work
                 if isinstance(work, Batch):
                     bare = msgspec.structs.replace(
-                        work, cursor=None, covered_from=covered, covered_until=covered, live=False, resent=()
+                        work,
+                        cursor=None,
+                        covered_from=covered,
+                        covered_until=covered,
+                        live=False,
+                        resent=(),
+                        position=None,
                     )
                     await self.insist(lambda bare=bare: self._store_work(bare))
                 spool.done(item)
@@ -380,6 +399,8 @@ class Writer:
         if isinstance(work, GapCloses):
             event = await self._store.close_gap(name, work.at, backfilled=work.backfilled)
             return [] if event is None else [event]
+        if isinstance(work, GapsFilled):
+            return list(await self._store.fill_gaps(name, work.since, work.until))
         started = self._clock.monotonic()
         done = await self._store.commit(work)
         self._restrict(work.profiles)

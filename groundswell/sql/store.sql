@@ -401,6 +401,7 @@ SET observed_seconds = excluded.observed_seconds, spans = excluded.spans,
 UPDATE cursors
 SET cursor = GREATEST(cursor, %(cursor)s::bigint),
     covered_until = GREATEST(covered_until, timestamptz 'epoch' + %(covered_until)s::bigint * interval '1 microsecond'),
+    positions = positions || %(positions)s::jsonb,
     updated_at = now()
 WHERE source = %(source)s
 
@@ -420,7 +421,8 @@ RETURNING seq, (extract(epoch FROM ts) * 1000000)::bigint
 SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 
 -- name: resume_point
-SELECT cursor, (extract(epoch FROM covered_until) * 1000000)::bigint FROM cursors WHERE source = %(source)s
+SELECT cursor, (extract(epoch FROM covered_until) * 1000000)::bigint, positions::text
+FROM cursors WHERE source = %(source)s
 
 -- name: restricted_authors
 SELECT author FROM author_labels WHERE source = %(source)s AND restricted ORDER BY changed_at DESC LIMIT %(limit)s
@@ -436,6 +438,16 @@ UPDATE gaps
 SET ended_at = GREATEST(started_at, timestamptz 'epoch' + %(ended_at)s::bigint * interval '1 microsecond'),
     backfilled = %(backfilled)s, closed_at = now()
 WHERE source = %(source)s AND closed_at IS NULL
+RETURNING id, cause, detail, (extract(epoch FROM started_at) * 1000000)::bigint,
+          (extract(epoch FROM ended_at) * 1000000)::bigint
+
+-- name: fill_gaps
+-- What was missed in a gap that is closed has come after all, from another host.
+UPDATE gaps
+SET backfilled = true
+WHERE source = %(source)s AND closed_at IS NOT NULL AND NOT backfilled
+  AND started_at >= timestamptz 'epoch' + %(since)s::bigint * interval '1 microsecond'
+  AND ended_at <= timestamptz 'epoch' + %(until)s::bigint * interval '1 microsecond'
 RETURNING id, cause, detail, (extract(epoch FROM started_at) * 1000000)::bigint,
           (extract(epoch FROM ended_at) * 1000000)::bigint
 

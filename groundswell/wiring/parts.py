@@ -425,6 +425,7 @@ async def open_source(
             name="jetstream",
             hosts=settings.jetstream_hosts,
             wanted_collections=settings.jetstream_collections,
+            compress=settings.jetstream_compression == "zstd",
             extractor=_extractor(settings),
         )
         return hosts, False

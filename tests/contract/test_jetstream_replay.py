@@ -14,6 +14,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import zstandard
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from groundswell.adapters.jetstream import JetstreamSource, decompress
 from groundswell.adapters.replay import ReplaySource
@@ -310,12 +313,18 @@ def test_secrets_in_an_address_stay_out_of_the_endpoint() -> None:
     asyncio.run(main())
 
 
-DICTIONARY = zstandard.train_dictionary(4096, [frame(n) for n in range(2000)]).as_bytes()
+DICTIONARY = zstandard.train_dictionary(4096, [frame(n) for n in range(2000)], dict_id=77).as_bytes()
 
 
 def packed(raw: bytes, *, sized: bool = True) -> bytes:
     compressor = zstandard.ZstdCompressor(dict_data=zstandard.ZstdCompressionDict(DICTIONARY), write_content_size=sized)
     return compressor.compress(raw)
+
+
+def hand_out_dictionary(_: ServerConnection, request: Request) -> Response | None:
+    if not request.path.endswith("getZstdDictionary"):
+        return None
+    return Response(200, "OK", Headers({"Content-Length": str(len(DICTIONARY))}), DICTIONARY)
 
 
 def test_compressed_frames_arrive_decompressed_and_bombs_and_garbage_are_counted() -> None:
@@ -324,15 +333,21 @@ def test_compressed_frames_arrive_decompressed_and_bombs_and_garbage_are_counted
 
     async def handler(websocket: ServerConnection) -> None:
         assert websocket.request is not None
-        assert "compress=true" in websocket.request.path
+        assert "zstdDictionary=77" in websocket.request.path
         for raw in frames:
             await websocket.send(raw)
         await websocket.wait_closed()
 
     async def main() -> None:
-        async with serve(handler, "127.0.0.1", 0) as listening:
+        async with serve(
+            handler,
+            "127.0.0.1",
+            0,
+            process_request=hand_out_dictionary,
+            subprotocols=[Subprotocol("xrpc.v1.json")],
+        ) as listening:
             address = f"ws://127.0.0.1:{next(iter(listening.sockets)).getsockname()[1]}"
-            source = JetstreamSource(hosts=[address], extractor=None, compress=True, zstd_dictionary=DICTIONARY)
+            source = JetstreamSource(hosts=[address], extractor=None, compress=True)
             async with source.connect(None) as connection:
                 decoded = [source.decode(raw) for raw in await receive(connection, len(frames))]
         assert [d.reason if isinstance(d, Ignored) else d.cursor for d in decoded] == [
@@ -349,11 +364,6 @@ def test_compressed_frames_arrive_decompressed_and_bombs_and_garbage_are_counted
 def test_a_bomb_that_hides_its_size_is_not_decompressed() -> None:
     bomb = zstandard.ZstdCompressor(write_content_size=False).compress(b"\0" * 5_000_000)
     assert decompress(zstandard.ZstdDecompressor(), bomb, 1_000_000) == bomb
-
-
-def test_compression_without_the_dictionary_is_refused() -> None:
-    with pytest.raises(SourceFailed, match="dictionary"):
-        JetstreamSource(hosts=["wss://example.com"], extractor=None, compress=True)
 
 
 def test_a_frame_beyond_every_limit_closes_the_connection_and_is_named() -> None:

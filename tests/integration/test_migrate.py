@@ -126,6 +126,7 @@ def _go_back(conn: psycopg.Connection[Any], version: str) -> None:
     conn.execute("DROP INDEX archive_withdrawals_by_author, alerts_by_entity")
     conn.execute("ALTER TABLE ws_connections DROP COLUMN signed_in")
     conn.execute("ALTER TABLE alerts DROP COLUMN withdrawn, DROP COLUMN corrected_at")
+    conn.execute("ALTER TABLE cursors DROP COLUMN positions")
     conn.execute("UPDATE alembic_version SET version_num = %s", (version,))
 
 

@@ -239,6 +239,21 @@ def test_a_gap_is_opened_once_and_closed_once_with_an_event_each(database_url: s
     ]
 
 
+def test_gaps_that_are_filled_later_become_backfilled_with_an_event_each(database_url: str) -> None:
+    async def scenario(store: PostgresStore) -> list[Any]:
+        for start in (0, 100):
+            await store.open_gap("jetstream", "disconnect", T0 + start * MICROS_PER_SECOND, "reset by peer")
+            await store.close_gap("jetstream", T0 + (start + 50) * MICROS_PER_SECOND, backfilled=False)
+        await store.open_gap("jetstream", "disconnect", T0 + 60 * MICROS_PER_SECOND, "still open")
+        until = T0 + 149 * MICROS_PER_SECOND
+        return [await store.fill_gaps("jetstream", T0, until), await store.fill_gaps("jetstream", T0, until)]
+
+    filled, again = with_store(database_url, scenario)
+    assert [event.type for event in filled] == ["gap"]
+    assert not again
+    assert rows(database_url, "SELECT backfilled FROM gaps ORDER BY id") == [(True,), (False,), (False,)]
+
+
 def test_a_failing_batch_leaves_nothing_behind(database_url: str) -> None:
     broken = post("2", text="a NUL\x00 cannot be stored")
 

@@ -48,6 +48,8 @@ class Host(msgspec.Struct, frozen=True):
     """Numbers count the microseconds since: they differ from host to host, rise, and leave gaps."""
     segment_s: int = SEGMENT_S
     """Of a v2 host: a cursor that is a time within the segment under way starts at the segment's beginning."""
+    xrpc: bool = True
+    """Of a v2 host: whether `subscribeEvents` can be reached, or `/subscribe` alone, as behind a proxy."""
     resyncs: tuple[Resync, ...] = ()
 
 

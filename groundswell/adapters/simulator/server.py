@@ -34,6 +34,7 @@ _CHUNK_FRAMES = 256
 _CLOSE_TIMEOUT_S = 1.0
 _PATHS = frozenset({"/", "/subscribe"})
 _DICTIONARY_ID = 20_260_813
+_FORGOTTEN_AT_ONCE = 10 * MICROS_PER_SECOND
 
 
 class Wish(msgspec.Struct, frozen=True):
@@ -156,6 +157,10 @@ class SimulatorServer:
     def port(self) -> int:
         return self._port
 
+    @property
+    def _serves_events(self) -> bool:
+        return self.seen_by.version == 2 and self.seen_by.xrpc
+
     def now(self) -> Micros:
         """The world's time: frames before it have happened."""
         if self._tape is not None:
@@ -175,10 +180,10 @@ class SimulatorServer:
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:
         parts = urlsplit(request.path)
         query = parse_qs(parts.query)
-        if self.seen_by.version == 2 and parts.path == events.DICTIONARY_PATH:
+        if self._serves_events and parts.path == events.DICTIONARY_PATH:
             return self._dictionary().response(query)
         status = self.faults.refusal()
-        if self.seen_by.version == 2 and parts.path == events.PATH:
+        if self._serves_events and parts.path == events.PATH:
             return self._admit_to_events(query, status)
         if status is not None:
             return connection.respond(HTTPStatus(status), "The simulator was told to refuse.\n")
@@ -245,7 +250,7 @@ class SimulatorServer:
         parts = urlsplit(request.path)
         query = parse_qs(parts.query)
         cursor = int(query["cursor"][0]) if "cursor" in query else None
-        if self.seen_by.version == 2 and parts.path == events.PATH:
+        if self._serves_events and parts.path == events.PATH:
             await self._speak_events(link, query, cursor)
             return
         span = Span(link.number, cursor, self._start(cursor), parts.path)
@@ -283,8 +288,11 @@ class SimulatorServer:
             await asyncio.gather(sending, listening, return_exceptions=True)
 
     def _floor(self) -> Micros:
-        """The oldest instant that is still sent."""
-        return self._tape[0] if self._tape is not None else self.now() - round(self._retention_s * MICROS_PER_SECOND)
+        """The oldest instant that is still sent. A v2 host forgets in pieces, and not moment by moment."""
+        if self._tape is not None:
+            return self._tape[0]
+        floor = self.now() - round(self._retention_s * MICROS_PER_SECOND)
+        return floor - floor % _FORGOTTEN_AT_ONCE if self.seen_by.version == 2 else floor
 
     def _start(self, cursor: int | None) -> Micros:
         """Where a reader of `/subscribe` begins: what lies out of reach is moved without a word."""
