@@ -256,17 +256,26 @@ class EmbeddedPostgres:
             self._end(server)
 
     def _end(self, server: psutil.Process) -> None:
-        """Stop a server: let it finish; where that takes too long, have it give up; kill it at last."""
-        for name, limit_s in (("INT", STOP_LIMIT_S), ("QUIT", ABORT_LIMIT_S)):
+        """Stop a server: let it finish; where that takes too long, have it give up; kill it at last.
+
+        One whose cluster was removed has nothing to finish.
+        """
+        import psutil
+
+        family = [server]
+        with suppress(psutil.NoSuchProcess):
+            family += server.children(recursive=True)
+        ways = (("INT", STOP_LIMIT_S), ("QUIT", ABORT_LIMIT_S))
+        for name, limit_s in ways if self._is_in_place() else ways[1:]:
             if not _is_alive(server):
                 return
             self._signal(server, name)
             if self._ended_within(server, limit_s):
                 return
-        import psutil
-
-        with suppress(psutil.NoSuchProcess):
-            server.kill()
+        # Its sessions as well: those that are frozen would not notice that it is gone.
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._ended_within(server, ABORT_LIMIT_S)
 
     def _signal(self, server: psutil.Process, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ from groundswell.settings import foreign_environment
 
 READY_LIMIT_S = 90
 END_LIMIT_S = 60
+FROZEN_END_LIMIT_S = 150
+"""Statements in hand run into their limits first, and then the server is given time to stop."""
 
 
 @pytest.fixture
@@ -182,3 +185,49 @@ def test_a_platform_whose_data_is_removed_is_not_ready_then_says_so_and_ends(dat
         text = " ".join(said.read().split())
     assert "was removed or replaced while the platform used it" in text
     assert "Traceback" not in text, text
+
+
+def has_ended(process: psutil.Process) -> bool:
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("frozen", ["groundswell.adapters.qdrant_embedded", "postgres"])
+def test_a_platform_whose_data_is_gone_and_whose_part_is_frozen_ends_when_it_is_told_to(
+    data_dir: Path, frozen: str
+) -> None:
+    command = [sys.executable, "-m", "groundswell", "up", "--port", "0", "--data-dir", str(data_dir), "--rate", "5"]
+    environment = {**foreign_environment(), "GROUNDSWELL_EMBEDDING_CHAIN": "static:wordllama-256"}
+    environment["GROUNDSWELL_SIMULATOR_HISTORY_MINUTES"] = "1"
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stderr=said, env=environment, cwd=data_dir.parent)
+        children: list[psutil.Process] = []
+        try:
+            text = ""
+            limit = time.monotonic() + READY_LIMIT_S
+            while "is running at" not in text:
+                assert process.poll() is None and time.monotonic() < limit, text
+                time.sleep(0.1)  # a file tells nobody that it has grown
+                said.seek(0)
+                text = said.read()
+            children = psutil.Process(process.pid).children(recursive=True)
+            stopped = [child for child in children if frozen in " ".join(child.cmdline())]
+            assert stopped
+            for child in stopped:
+                child.suspend()
+            shutil.rmtree(data_dir, ignore_errors=True)
+            process.terminate()
+            assert process.wait(FROZEN_END_LIMIT_S) is not None
+            _, alive = psutil.wait_procs(children, timeout=5)
+            # Whoever adopts what has ended may be slow to bury it.
+            assert [child for child in alive if not has_ended(child)] == []
+        finally:
+            process.kill()
+            process.wait()
+            for child in children:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
