@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/deploy.md")
+PAGES = ("README.md", "docs/deploy.md", "docs/people.md")
 PROGRAMS = re.compile(r"make$|(aws|curl|docker|groundswell|make|npm|npx|python|uv) [a-z-]")
 """How a command begins. Code in a sentence that does not begin so is no command."""
 
@@ -106,6 +106,9 @@ PROOFS: Mapping[str, Proof] = {
         "parsed", "tests/integration/test_function_admin.py runs what the function does"
     ),
     "groundswell aws run -- forget did:plc:ewvi7nxzyoun6zhxrhs64oiz": Proof(
+        "parsed", "tests/integration/test_function_admin.py runs what the function does"
+    ),
+    "groundswell aws run -- forget AUTHOR": Proof(
         "parsed", "tests/integration/test_function_admin.py runs what the function does"
     ),
     "groundswell aws run -- migrate": OPERATOR,
