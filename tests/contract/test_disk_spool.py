@@ -87,7 +87,10 @@ def test_work_of_every_kind_comes_back_as_it_was(tmp_path: Path) -> None:
             assert (spool.depth, spool.items, spool.oldest) == (4, 4, T0)
             back = [item.spooled for item in await spool.read()]
         assert [one.work if one is not None else None for one in back] == [
-            Batch(**{f: getattr(w, f) for f in Batch.__struct_fields__} | {"posts": list(w.posts)})
+            Batch(
+                **{f: getattr(w, f) for f in Batch.__struct_fields__}
+                | {"posts": list(w.posts), "accounts": list(w.accounts), "profiles": list(w.profiles)}
+            )
             if isinstance(w, Batch)
             else w
             for w in works
