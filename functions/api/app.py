@@ -93,7 +93,7 @@ def create_app(
     surface = Surface([*ROUTERS, reference])
     policy = site_policy(api_url=public_api_url, ws_url=public_ws_url)
     app.router.default = Site(site_dir, surface, policy=policy)
-    install(app, surface)
+    install(app, surface, services.clock)
     app.add_middleware(
         Edge,
         clock=services.clock,

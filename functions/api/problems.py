@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, cast
@@ -25,6 +24,7 @@ from groundswell.errors import (
     NotFound,
     PayloadTooLarge,
 )
+from groundswell.ports.time import Clock
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +85,14 @@ def unexpected(path: str) -> Response:
     )
 
 
-def install(app: FastAPI, surface: Surface) -> None:
+def install(app: FastAPI, surface: Surface, clock: Clock) -> None:
     """Let every error of `app` leave as a problem."""
     failures = FailureLog()
 
     async def known(request: Request, error: Exception) -> Response:
         assert isinstance(error, GroundswellError)
         if error.status >= SERVER_ERROR:
-            failures.log(f"{request.method} {request.url.path[:MAX_ECHO_CHARS]}: {error}", time.monotonic())
+            failures.log(f"{request.method} {request.url.path[:MAX_ECHO_CHARS]}: {error}", clock.monotonic())
         return problem_response(error, request.url.path)
 
     async def invalid(request: Request, error: Exception) -> Response:

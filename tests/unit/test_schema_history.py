@@ -23,6 +23,7 @@ RAN = {
     "0016": "4b52b13ef36075f8",
     "0017": "84b8454435f6614e",
     "0018": "c89b360aa26bf5b8",
+    "0019": "35c427c684c93321",
 }
 """The beginning of each checksum. A new migration adds its line; no other line changes."""
 
