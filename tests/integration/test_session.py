@@ -12,7 +12,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from groundswell.adapters.replay import ReplaySource
-from groundswell.core.posts import MICROS_PER_SECOND, Deleted, Ignored, Post
+from groundswell.core.posts import MICROS_PER_SECOND, AccountChange, Deleted, Ignored, Post
 from groundswell.errors import SourceFailed
 from groundswell.services import session as session_module
 from groundswell.services.session import Connected, Ended, Frame, Idle, Lost, Session, SessionEvent
@@ -55,7 +55,12 @@ def test_the_production_sample_passes_through_a_real_socket_unharmed() -> None:
         raws = [event.raw for event in events if isinstance(event, Frame)]
         assert raws == [line.encode() for line in lines]
         decoded = [over.decode(raw) for raw in raws]
-        assert [sum(isinstance(d, kind) for d in decoded) for kind in (Post, Deleted, Ignored)] == [17, 1, 134]
+        assert [sum(isinstance(d, kind) for d in decoded) for kind in (Post, Deleted, AccountChange, Ignored)] == [
+            17,
+            1,
+            1,
+            133,
+        ]
 
     run(main())
 
@@ -84,7 +89,7 @@ def test_a_source_is_asked_for_posts_from_a_little_before_the_cursor() -> None:
         assert parts.path == "/subscribe"
         query = parse_qs(parts.query)
         assert query["cursor"] == [str(T0 - 5 * MICROS_PER_SECOND)]
-        assert query["wantedCollections"] == ["app.bsky.feed.post"]
+        assert query["wantedCollections"] == ["app.bsky.feed.post", "app.bsky.actor.profile"]
 
     run(main())
 
