@@ -22,8 +22,6 @@ from groundswell.errors import EX_CONFIG, EX_USAGE
 from rehearsal import deployed, local_aws
 from rehearsal.authority import Authority
 from rehearsal.deploying import ROOT
-from rehearsal.documented import documented
-from rehearsal.expecting import Failed, expect
 from rehearsal.invoke_endpoint import InvokeEndpoint
 from rehearsal.local_lambda import FunctionFailed
 from rehearsal.network import HOST
@@ -36,6 +34,15 @@ STOP_GRACE_S = 60.0
 OLD_POSTS = 60
 FORGED = 20
 _RATE = re.compile(r"rate\((\d+) (minutes?|hours?|days?)\)")
+
+
+class Failed(Exception):
+    """An act did not see what it has to; the text says what it saw."""
+
+
+def expect(holds: object, otherwise: object) -> None:
+    if not holds:
+        raise Failed(str(otherwise))
 
 
 # ------------------------------------------------------------------ clients
@@ -524,7 +531,6 @@ SHORT: Sequence[tuple[str, Act]] = (
     ("an operator's commands run beside the database", operator),
     ("a database with a foreign certificate is refused", foreign_certificate),
     ("rotated passwords are picked up", rotation),
-    ("an operator types what the documentation has", documented),
     ("the roles allow what was called", roles),
     ("the relay drains when it is stopped", drain),
     ("the zips have what was imported", packed),

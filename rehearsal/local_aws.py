@@ -244,26 +244,8 @@ def _schedule_secret(record: Record) -> None:
     _client(record, "secretsmanager").delete_secret(SecretId=record.id, RecoveryWindowInDays=RECOVERY_DAYS)
 
 
-def _make_database(record: Record) -> None:
-    """Make the instance known to RDS, so that an operator's commands find it. Nothing listens there."""
-    record.id = f"database-{record.id}"
-    _client(record, "rds").create_db_instance(
-        DBInstanceIdentifier=record.id,
-        DBInstanceClass=str(record.properties.get("DBInstanceClass", "db.t4g.micro")),
-        Engine="postgres",
-        MasterUsername="master",
-        MasterUserPassword=uuid.uuid4().hex,
-        AllocatedStorage=int(record.properties["AllocatedStorage"]),
-    )
-
-
-def _delete_database(record: Record) -> None:
-    _client(record, "rds").delete_db_instance(DBInstanceIdentifier=record.id, SkipFinalSnapshot=True)
-
-
 CARRIED_OUT: Mapping[str, Callable[[Record], None]] = {
     "AWS::EC2::EgressOnlyInternetGateway": _make_egress_gateway,
-    "AWS::RDS::DBInstance": _make_database,
     "AWS::SecretsManager::Secret": _make_secret,
     "AWS::SecretsManager::SecretTargetAttachment": _attach_secret,
     "Custom::CDKBucketDeployment": _copy_files,
@@ -278,7 +260,6 @@ UNDONE: Mapping[str, Callable[[Record], None]] = {
     "AWS::EC2::EgressOnlyInternetGateway": _delete_egress_gateway,
     "AWS::ECS::ClusterCapacityProviderAssociations": _refuse_providers_in_use,
     "AWS::SecretsManager::Secret": _schedule_secret,
-    "AWS::RDS::DBInstance": _delete_database,
     "Custom::S3AutoDeleteObjects": _empty_bucket,
 }
 """When the resource is deleted."""

@@ -47,7 +47,7 @@ class Proof:
 RUN = Proof("run")
 CDK = Proof("rehearsed", "Deploy")
 OPERATOR = Proof("rehearsed", "operator")
-DEPLOYED = Proof("rehearsed", "documented")
+DEPLOYED = Proof("account", "it reads or changes a deployment there")
 NAMED = Proof("parsed", "a name in a sentence")
 RESTORE = Proof("account", "RDS restores; tests/integration/test_point_in_time.py makes the same calls")
 REMOVES = Proof("account", "it removes what a deployment left")

@@ -181,18 +181,6 @@ def test_a_change_that_would_put_an_empty_database_in_place_of_a_full_one_is_ref
     assert deploy(port, "Data", {"Database": renamed}, again=True) == "UPDATE_ROLLBACK_COMPLETE"
 
 
-def test_an_instance_of_a_stack_is_one_of_rds_until_the_stack_is_deleted(port: int) -> None:
-    instances, clouds = client(port, "rds"), client(port, "cloudformation")
-    before = {each["DBInstanceIdentifier"] for each in instances.describe_db_instances()["DBInstances"]}
-    database = {"Type": "AWS::RDS::DBInstance", "Properties": {"DBName": "groundswell", "AllocatedStorage": "20"}}
-    assert deploy(port, "Known", {"Database": database}) == "CREATE_COMPLETE"
-    (made,) = clouds.describe_stack_resources(StackName="Known")["StackResources"]
-    after = {each["DBInstanceIdentifier"] for each in instances.describe_db_instances()["DBInstances"]}
-    assert after - before == {made["PhysicalResourceId"]}
-    clouds.delete_stack(StackName="Known")
-    assert {each["DBInstanceIdentifier"] for each in instances.describe_db_instances()["DBInstances"]} == before
-
-
 def test_a_role_is_refused_in_the_form_of_each_service_what_its_policies_do_not_allow(port: int) -> None:
     iam = client(port, "iam")
     role = iam.create_role(RoleName="reader", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
