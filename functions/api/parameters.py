@@ -103,6 +103,8 @@ PostId = Annotated[
         description="The post's id, as it is or URL-encoded.",
         max_length=1024,
         pattern=PRINTABLE,
+        # Behind a validator of ours, pydantic keeps the pattern out of the document.
+        json_schema_extra={"pattern": PRINTABLE},
         examples=["at://did:plc:abc/app.bsky.feed.post/3k"],
     ),
 ]

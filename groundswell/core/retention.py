@@ -27,7 +27,7 @@ _LONGEST_SOURCE = 150
 
 Authors: TypeAlias = Mapping[tuple[str, str], Micros]
 """(source, author) of accounts that were deleted or hidden, with the instant up to which their posts are withdrawn."""
-ALWAYS: Micros = 2**63 - 1
+ALWAYS: Micros = 253_402_300_799_999_999
 """Where all posts of an account are withdrawn, whenever they were written."""
 
 

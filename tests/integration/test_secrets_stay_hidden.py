@@ -32,6 +32,7 @@ ARGUMENTS: Final[Mapping[str, tuple[str, ...] | None]] = {
     "archive move": (),
     "archive list": (),
     "archive verify": (),
+    "forget": ("did:plc:nobody",),
     "archive restore": ("2026-01-01",),
     "archive query": ("SELECT 1",),
     "aws run": ("--", "up"),
