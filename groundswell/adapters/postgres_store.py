@@ -19,7 +19,7 @@ from groundswell.core.instants import rfc3339
 from groundswell.core.near_duplicates import fingerprints
 from groundswell.core.posts import AccountChange, Deleted, Micros, Post
 from groundswell.core.retention import archive_key, author_key, forgotten_key
-from groundswell.core.self_labels import is_restricted
+from groundswell.core.self_labels import NO_UNAUTHENTICATED, is_restricted
 from groundswell.core.terms import search_vector
 from groundswell.ports.reading import Alert
 from groundswell.ports.storing import Batch, Committed, Event, EventDraft, GapCause, ResumePoint, StoredPost
@@ -174,26 +174,23 @@ async def _insert(cur: Cursor, batch: Batch) -> tuple[list[StoredPost], set[str]
         "key": [archive_key(p.id) for p in posts],
         "author": [p.author for p in posts],
         "author_hash": [forgotten_key(p.author) for p in posts],
-        "text": [p.text for p in posts],
-        "lang": [p.lang for p in posts],
         "created_at": [p.created_at for p in posts],
         "event_time": [p.event_time for p in posts],
-        "rev": [p.rev for p in posts],
-        "entities": [LIST_SEPARATOR.join(p.entities) for p in posts],
-        "reply_to": [p.reply_to for p in posts],
-        "quote_of": [p.quote_of for p in posts],
-        "labels": [LIST_SEPARATOR.join(p.labels) for p in posts],
-        **searchable([p.text for p in posts]),
+        **_contents(posts),
     }
     await cur.execute(SQL["insert_posts"], columns)
     by_id = {p.id: p for p in posts}
     rows = await cur.fetchall()
     created = [
-        StoredPost(pk, msgspec.structs.replace(by_id[post_id], restricted=restricted))
+        StoredPost(pk, _as_stored(by_id[post_id], restricted=restricted))
         for pk, post_id, restricted in rows
         if pk is not None
     ]
     return created, {post_id for pk, post_id, _ in rows if pk is None}
+
+
+def _as_stored(post: Post, *, restricted: bool) -> Post:
+    return post if post.restricted == restricted else msgspec.structs.replace(post, restricted=restricted)
 
 
 async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Counted, Counted]]:
@@ -201,8 +198,12 @@ async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Coun
     known = {p.id: p for p in batch.posts if p.id not in created}
     if not known:
         return []
-    await cur.execute(SQL["update_hidden_posts"], {"id": list(known), **_contents(list(known.values()))})
-    await cur.execute(SQL["lock_older_revisions"], {"id": list(known), "rev": [p.rev for p in known.values()]})
+    revisions = {"id": list(known), "rev": [p.rev for p in known.values()]}
+    await cur.execute(SQL["lock_older_hidden_revisions"], revisions)
+    # Most of what is known is sent again as it is: only an edit is worth finding its terms and its fingerprint.
+    if hidden := [known[post_id] for (post_id,) in await cur.fetchall()]:
+        await cur.execute(SQL["update_hidden_posts"], {"id": [p.id for p in hidden], **_contents(hidden)})
+    await cur.execute(SQL["lock_older_revisions"], revisions)
     rows = await cur.fetchall()
     if not rows:
         return []
@@ -215,7 +216,7 @@ async def _edit(cur: Cursor, batch: Batch, created: set[str]) -> list[tuple[Coun
 
 
 def _contents(posts: Sequence[Post]) -> dict[str, Any]:
-    """The columns that an edit replaces."""
+    """The columns that an edit replaces. `restricted` is what the post itself asks for; its author may ask too."""
     return {
         "text": [p.text for p in posts],
         "lang": [p.lang for p in posts],
@@ -224,6 +225,7 @@ def _contents(posts: Sequence[Post]) -> dict[str, Any]:
         "reply_to": [p.reply_to for p in posts],
         "quote_of": [p.quote_of for p in posts],
         "labels": [LIST_SEPARATOR.join(p.labels) for p in posts],
+        "restricted": [is_restricted(p.labels) for p in posts],
         **searchable([p.text for p in posts]),
     }
 
@@ -307,7 +309,8 @@ async def _label_authors(cur: Cursor, batch: Batch) -> list[str]:
     if not authors:
         return []
     keys = [author_key(author) for author in authors]
-    await cur.execute(SQL["restrict_posts"], {"source": batch.source, "author": authors, "author_key": keys})
+    values = {"source": batch.source, "author": authors, "author_key": keys, "asks": NO_UNAUTHENTICATED}
+    await cur.execute(SQL["restrict_posts"], values)
     return [post_id for (post_id,) in await cur.fetchall()]
 
 

@@ -9,25 +9,25 @@ RETURNING c.cursor, (extract(epoch FROM c.covered_until) * 1000000)::bigint, pg_
 
 -- name: insert_posts
 -- New posts in the order given, each with an outbox entry. What was deleted, is stored already, has been archived or is
--- of a forgotten author is left out. Posts of hidden accounts go where those are: they come back together. Answers the key of each new post;
--- null for a hidden one.
+-- of a forgotten author is left out. Posts of hidden accounts go where those are: they come back together. Answers the
+-- key of each new post; null for a hidden one.
 WITH incoming AS (
     SELECT * FROM unnest(
         %(id)b::text[], %(key)b::bytea[], %(author)b::text[], %(author_hash)b::bytea[], %(text)b::text[],
         %(lang)b::text[], %(created_at)b::bigint[], %(event_time)b::bigint[], %(rev)b::text[], %(entities)b::text[],
-        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[]
+        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[],
+        %(restricted)b::boolean[]
     ) WITH ORDINALITY
     AS t (id, key, author, author_hash, text, lang, created_at, event_time, rev, entities, reply_to, quote_of, search,
-          fingerprint, labels, position)
+          fingerprint, labels, asks, position)
 ), timed AS (
     SELECT i.*, timestamptz 'epoch' + event_time * interval '1 microsecond' AS happened FROM incoming i
 ), taken AS (
     SELECT i.*, string_to_array(i.labels, E'\x1f') AS said,
            EXISTS (SELECT 1 FROM account_states s
                    WHERE s.source = %(source)s AND s.author = i.author AND s.hidden) AS hidden,
-           '!no-unauthenticated' = ANY(string_to_array(i.labels, E'\x1f'))
-               OR EXISTS (SELECT 1 FROM author_labels l
-                          WHERE l.source = %(source)s AND l.author = i.author AND l.restricted) AS restricted
+           i.asks OR EXISTS (SELECT 1 FROM author_labels l
+                             WHERE l.source = %(source)s AND l.author = i.author AND l.restricted) AS restricted
     FROM timed i
     WHERE NOT EXISTS (SELECT 1 FROM tombstones t WHERE t.id = i.id AND t.rev >= i.rev)
       AND NOT EXISTS (SELECT 1 FROM author_tombstones a
@@ -60,6 +60,11 @@ WITH incoming AS (
 )
 SELECT pk, id, restricted FROM stored UNION ALL SELECT NULL, id, true FROM kept ORDER BY pk
 
+-- name: lock_older_hidden_revisions
+-- Posts of hidden accounts that an edit supersedes.
+SELECT h.id FROM hidden_posts h JOIN unnest(%(id)b::text[], %(rev)b::text[]) AS i (id, rev) ON h.id = i.id AND h.rev < i.rev
+FOR UPDATE OF h
+
 -- name: lock_older_revisions
 -- Stored posts that an edit supersedes, with what they counted so far.
 SELECT p.pk, p.id, p.author, p.entities, (extract(epoch FROM p.event_time) * 1000000)::bigint
@@ -71,8 +76,9 @@ FOR UPDATE OF p
 WITH incoming AS (
     SELECT * FROM unnest(
         %(pk)b::bigint[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
-        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[]
-    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of, search, fingerprint, labels)
+        %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[],
+        %(restricted)b::boolean[]
+    ) AS t (pk, text, lang, rev, entities, reply_to, quote_of, search, fingerprint, labels, restricted)
 ), queued AS (
     INSERT INTO outbox (post_pk, op) SELECT pk, 'upsert' FROM incoming
 )
@@ -80,7 +86,7 @@ UPDATE posts p
 SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
     reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint,
     labels = string_to_array(i.labels, E'\x1f'),
-    restricted = '!no-unauthenticated' = ANY(string_to_array(i.labels, E'\x1f'))
+    restricted = i.restricted
         OR EXISTS (SELECT 1 FROM author_labels l WHERE l.source = p.source AND l.author = p.author AND l.restricted)
 FROM incoming i WHERE p.pk = i.pk
 
@@ -90,12 +96,13 @@ UPDATE hidden_posts h
 SET text = i.text, lang = i.lang, rev = i.rev, entities = string_to_array(i.entities, E'\x1f'),
     reply_to = i.reply_to, quote_of = i.quote_of, search = i.search::tsvector, fingerprint = i.fingerprint,
     labels = string_to_array(i.labels, E'\x1f'),
-    restricted = '!no-unauthenticated' = ANY(string_to_array(i.labels, E'\x1f'))
+    restricted = i.restricted
         OR EXISTS (SELECT 1 FROM author_labels l WHERE l.source = h.source AND l.author = h.author AND l.restricted)
 FROM unnest(
     %(id)b::text[], %(text)b::text[], %(lang)b::text[], %(rev)b::text[], %(entities)b::text[],
-    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[]
-) AS i (id, text, lang, rev, entities, reply_to, quote_of, search, fingerprint, labels)
+    %(reply_to)b::text[], %(quote_of)b::text[], %(search)b::text[], %(fingerprint)b::bigint[], %(labels)b::text[],
+    %(restricted)b::boolean[]
+) AS i (id, text, lang, rev, entities, reply_to, quote_of, search, fingerprint, labels, restricted)
 WHERE h.id = i.id AND h.rev < i.rev
 
 -- name: delete_posts
@@ -246,15 +253,15 @@ WITH said AS (
     FROM unnest(%(author)b::text[], %(author_key)b::bigint[]) AS i (author, author_key)
     JOIN author_labels l ON l.source = %(source)s AND l.author = i.author
 ), hidden AS (
-    UPDATE hidden_posts h SET restricted = s.restricted OR '!no-unauthenticated' = ANY(h.labels)
+    UPDATE hidden_posts h SET restricted = s.restricted OR %(asks)s::text = ANY(h.labels)
     FROM said s WHERE h.author = s.author AND h.source = s.source
 ), archived AS (
-    UPDATE archived_posts a SET restricted = s.restricted OR '!no-unauthenticated' = ANY(a.labels)
-    FROM said s WHERE a.author_key = s.author_key AND a.restricted <> (s.restricted OR '!no-unauthenticated' = ANY(a.labels))
+    UPDATE archived_posts a SET restricted = s.restricted OR %(asks)s::text = ANY(a.labels)
+    FROM said s WHERE a.author_key = s.author_key AND a.restricted <> (s.restricted OR %(asks)s::text = ANY(a.labels))
 ), changed AS (
-    UPDATE posts p SET restricted = s.restricted OR '!no-unauthenticated' = ANY(p.labels)
+    UPDATE posts p SET restricted = s.restricted OR %(asks)s::text = ANY(p.labels)
     FROM said s WHERE p.author = s.author AND p.source = s.source
-      AND p.restricted <> (s.restricted OR '!no-unauthenticated' = ANY(p.labels))
+      AND p.restricted <> (s.restricted OR %(asks)s::text = ANY(p.labels))
     RETURNING p.id, p.restricted
 )
 SELECT id FROM changed WHERE restricted
