@@ -4,33 +4,37 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from fastapi import Depends, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from functions.api.parameters import PostFilters
-from functions.api.services import Given
+from functions.api.services import Api, Given
 from groundswell.errors import Unauthorized
 from groundswell.ports.vectors import SearchFilters
 
 _bearer = HTTPBearer(auto_error=False, description="A key from `groundswell keys create NAME`.")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-UNKNOWN_KEY = "Nobody holds this key: it was mistyped or has been revoked."
 
 
 async def need_key(api: Given, credentials: Credentials) -> None:
     """Raises `Unauthorized` without a key that is known."""
     if credentials is None:
         raise Unauthorized("Send a key as `Authorization: Bearer …`; `groundswell keys create NAME` makes one.")
-    if not await api.services.keys.knows(credentials.credentials):
-        raise Unauthorized(UNKNOWN_KEY)
+    await require_known(api, credentials.credentials)
+
+
+async def require_known(api: Api, key: str) -> None:
+    """Raises `Unauthorized` for a key that nobody holds."""
+    if not await api.services.keys.knows(key):
+        raise Unauthorized("Nobody holds this key: it was mistyped or has been revoked.")
 
 
 async def signed_in(api: Given, credentials: Credentials) -> bool:
     """Return whether the reader has a key. One that is brought has to be right: raises `Unauthorized`."""
     if credentials is None:
         return False
-    if not await api.services.keys.knows(credentials.credentials):
-        raise Unauthorized(UNKNOWN_KEY)
+    await require_known(api, credentials.credentials)
     return True
 
 
@@ -39,15 +43,7 @@ SignedIn = Annotated[bool, Depends(signed_in)]
 
 async def reader_filters(filters: PostFilters, signed_in: SignedIn) -> SearchFilters:
     """The filters of the request, and what its reader may see."""
-    return SearchFilters(
-        entity=filters.entity,
-        author=filters.author,
-        lang=filters.lang,
-        source=filters.source,
-        since=filters.since,
-        until=filters.until,
-        signed_in=signed_in,
-    )
+    return msgspec.structs.replace(filters, signed_in=signed_in)
 
 
 ReaderFilters = Annotated[SearchFilters, Depends(reader_filters)]

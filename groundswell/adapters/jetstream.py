@@ -26,7 +26,7 @@ from groundswell import __version__
 from groundswell.adapters.jetstream_hosts import Asked, JetstreamHost, dictionary_id
 from groundswell.core.entities import EntityExtractor
 from groundswell.core.host_positions import HostCursor, HostPosition, cursor_for
-from groundswell.core.jetstream import COLLECTIONS, MAX_FRAME_BYTES, decode
+from groundswell.core.jetstream import COLLECTIONS, MAX_FRAME_BYTES, ZSTD_MAGIC, decode
 from groundswell.core.jetstream_messages import (
     MESSAGE_START,
     NSID,
@@ -57,7 +57,6 @@ V1, V2 = "v1", "v2"
 _ABSENT: Final = frozenset({404, 405, 501})
 """How a host of v1 answers at the address of v2."""
 _RENUMBERED_S = 1.0
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 
 class JetstreamSource:
@@ -353,7 +352,7 @@ class EventsConnection(JetstreamConnection):
             ConnectionLost: also where the host says that it ends the stream, or that it does not know its numbers.
         """
         raw = await super().receive()
-        if self._decompressor is not None and raw.startswith(_ZSTD_MAGIC):
+        if self._decompressor is not None and raw.startswith(ZSTD_MAGIC):
             raw = decompress(self._decompressor, raw, self._max_frame_bytes)
         if not self._begun or not raw.startswith(MESSAGE_START):
             self._look(raw)

@@ -9,7 +9,7 @@ import msgspec
 from groundswell.core.cursor import RESUME_OVERLAP_S, resume_cursor
 from groundswell.core.posts import MICROS_PER_SECOND, Micros
 
-HOST_CHANGE_REWIND_S = 180.0
+HOST_CHANGE_REWIND: Micros = 180 * MICROS_PER_SECOND
 """Hosts see the same event at different times: another host is asked from so much earlier."""
 SEQ_OVERLAP = 5_000
 """Numbers that are asked for again on the same host: about ten seconds of the network, of which posts are a few."""
@@ -49,8 +49,7 @@ def cursor_for(
         return None
     known = {position.host: position for position in positions}
     own = known.get(host)
-    rewind = round(HOST_CHANGE_REWIND_S * MICROS_PER_SECOND)
-    if own is not None and own.at >= cursor - rewind:
+    if own is not None and own.at >= cursor - HOST_CHANGE_REWIND:
         at = resume_cursor(min(cursor, own.at))
         assert at is not None, "made from an instant"
         return HostCursor(at, None if own.seq is None else max(1, own.seq - SEQ_OVERLAP))
@@ -58,7 +57,7 @@ def cursor_for(
         return HostCursor(max(0, cursor - int(RESUME_OVERLAP_S * MICROS_PER_SECOND)))
     last = max(known.values(), key=lambda position: position.at, default=None)
     behind = 0 if last is None else min(last.behind, round(MOST_BEHIND_S * MICROS_PER_SECOND))
-    return HostCursor(max(0, cursor - rewind - behind))
+    return HostCursor(max(0, cursor - HOST_CHANGE_REWIND - behind))
 
 
 def with_position(positions: Iterable[HostPosition], newer: HostPosition | None) -> tuple[HostPosition, ...]:

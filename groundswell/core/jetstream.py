@@ -73,7 +73,7 @@ IGNORED_REASONS: dict[str, str] = {
 """Every reason for an `Ignored`, with its meaning. The reasons are the labels of a metric."""
 
 _OTHER_KINDS = {"identity": IDENTITY, "commit": MALFORMED, "account": MALFORMED, "sync": MALFORMED}
-_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _HEAD_BYTES = 512
 _TIME_IN_HEAD = re.compile(rb'"time_us"\s*:\s*(\d{1,17})\s*[,}]')
 _EARLIEST_YEAR, _LATEST_YEAR = 1970, 2100
@@ -193,7 +193,7 @@ def decode(raw: bytes, *, source: str, extractor: EntityExtractor | None, max_by
     except UNREADABLE:
         if not typed and (message := read_message(raw)) is not None:
             return _decode_message(message, source, extractor)
-        return _unreadable(raw, COMPRESSED if raw.startswith(_ZSTD_MAGIC) else MALFORMED)
+        return _unreadable(raw, COMPRESSED if raw.startswith(ZSTD_MAGIC) else MALFORMED)
     return _decode_frame(frame, source, extractor)
 
 

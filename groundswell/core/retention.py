@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from groundswell.core.instants import rfc3339
+from groundswell.core.paging import LATEST
 from groundswell.core.posts import Micros, Post
 
 SCHEMA_VERSION = 1
@@ -27,7 +28,7 @@ _LONGEST_SOURCE = 150
 
 Authors: TypeAlias = Mapping[tuple[str, str], Micros]
 """(source, author) of accounts that were deleted or hidden, with the instant up to which their posts are withdrawn."""
-ALWAYS: Micros = 253_402_300_799_999_999
+ALWAYS: Micros = LATEST
 """Where all posts of an account are withdrawn, whenever they were written."""
 
 

@@ -82,7 +82,6 @@ class Forgetting:
         reach(CrashPoint.FORGET_REMEMBERED)
         held = await self._store.holdings(author)
         say(f"Found {held.posts:,} posts, {held.hidden:,} hidden posts and {held.archived:,} rows in the archive")
-        until = 0
         while taken := await self._store.take_posts(author, POSTS_EACH):
             done.posts += taken
             reach(CrashPoint.FORGET_SOME_POSTS)

@@ -1,8 +1,9 @@
-"""How services wait between two rounds of their work."""
+"""How services wait between two rounds of their work, and end what they no longer wait for."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from groundswell.ports.time import Clock
 
@@ -17,3 +18,11 @@ async def pause(clock: Clock, seconds: float | None, *events: asyncio.Event) -> 
     finally:
         for waiter in waiters:
             waiter.cancel()
+
+
+async def call_off(task: asyncio.Future[Any]) -> None:
+    """Cancel, and wait until it is over. What it raised has been looked at by then, or does not matter any more."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()

@@ -16,7 +16,7 @@ import msgspec
 
 from groundswell.core.batching import Batcher
 from groundswell.core.cursor import is_plausible
-from groundswell.core.host_positions import HOST_CHANGE_REWIND_S
+from groundswell.core.host_positions import HOST_CHANGE_REWIND
 from groundswell.core.instants import rfc3339
 from groundswell.core.posts import MICROS_PER_SECOND, Decoded, Micros
 from groundswell.core.session import PING_TIMEOUT_S, ConnectionLost, verdict
@@ -24,6 +24,7 @@ from groundswell.ports.sources import Connection
 from groundswell.ports.storing import Batch, GapsFilled, Work
 from groundswell.ports.time import Clock
 from groundswell.services.host_following import HostFollowing
+from groundswell.services.pausing import call_off, pause
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ SEAM_AFTER_S = 60.0
 SETTLED_S = 15.0
 """So long after the end of a stretch it is asked for: then it is all past, and no seam of its own lies in it."""
 MAX_WAITING = 16
-_REWIND = round(HOST_CHANGE_REWIND_S * MICROS_PER_SECOND)
 _MARGIN = MICROS_PER_SECOND
 
 
@@ -102,20 +102,18 @@ class Refiller:
                 continue
             due_s = (self._waiting[0].until - self._store_now()) / MICROS_PER_SECOND + SETTLED_S
             if due_s > 0:
-                await self._sleep_or_asked(due_s)
+                await pause(self._clock, due_s, self._asked)
                 continue
             await self._fill(self._waiting.pop(0))
-
-    async def _sleep_or_asked(self, seconds: float) -> None:
-        sleeping, asked = asyncio.ensure_future(self._clock.sleep(seconds)), asyncio.ensure_future(self._asked.wait())
-        await _first_of(sleeping, asked)
 
     async def _fill(self, stretch: Stretch) -> None:
         missing_until = stretch.until
         for host in self._candidates(stretch):
             wanted = Stretch(stretch.since, missing_until)
             try:
-                async with self._following.source.connect_to(host, max(0, stretch.since - _REWIND)) as connection:
+                async with self._following.source.connect_to(
+                    host, max(0, stretch.since - HOST_CHANGE_REWIND)
+                ) as connection:
                     reached = await self._read(connection, wanted)
             except Exception as error:  # noqa: BLE001 -- whatever it is, the stretch stays a gap and the stream goes on
                 log.warning("%s: %s was not asked again for %s: %s", self._name, host, _span(wanted), verdict(error))
@@ -142,7 +140,7 @@ class Refiller:
     async def _read(self, connection: Connection, wanted: Stretch) -> Micros | None:
         """Store what comes of a stretch; return the instant from which on it came. None: nothing came at all."""
         batcher = Batcher(self._batch_max_posts, 0)
-        enough = min(wanted.until + _REWIND, self._store_now())
+        enough = min(wanted.until + HOST_CHANGE_REWIND, self._store_now())
         first: Micros | None = None
         while (raw := await self._next(connection)) is not None:
             decoded = self._following.dated(raw, self._decode(raw))
@@ -152,7 +150,7 @@ class Refiller:
             first = at if first is None else first
             if at >= enough:
                 break
-            if at >= wanted.since - _REWIND and batcher.add(decoded, 0):
+            if at >= wanted.since - HOST_CHANGE_REWIND and batcher.add(decoded, 0):
                 await self._store(batcher)
         await self._store(batcher)
         if first is None:
@@ -173,7 +171,7 @@ class Refiller:
                 await self._ping(connection)
             return receiving.result() if receiving.done() else None
         finally:
-            await _end(receiving)
+            await call_off(receiving)
 
     async def _ping(self, connection: Connection) -> None:
         ping = asyncio.ensure_future(connection.ping())
@@ -212,14 +210,7 @@ async def _first_of(
     finally:
         for task in (one, other):
             if task is not keep and not task.done():
-                await _end(task)
-
-
-async def _end(task: asyncio.Future[Any]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # whoever waits for the task looks at its result
+                await call_off(task)
 
 
 def _span(stretch: Stretch) -> str:

@@ -23,6 +23,7 @@ from groundswell.errors import SourceFailed
 from groundswell.ports.sources import Connection, FramesMissed, Source, SourceEnded
 from groundswell.ports.storing import GapCause
 from groundswell.ports.time import Clock
+from groundswell.services.pausing import call_off
 
 READ_AHEAD_FRAMES = 1024
 READ_AHEAD_BYTES = 8 * 1024 * 1024
@@ -243,7 +244,7 @@ class Session:
                 yield lost
                 await self._pause(lost.retry_in_s, stopping)
         finally:
-            await _cancel(stopping)
+            await call_off(stopping)
 
     @asynccontextmanager
     async def _reading(self, stopping: asyncio.Task[Any]) -> AsyncGenerator[_Inbox]:
@@ -267,7 +268,7 @@ class Session:
         finally:
             self._cut = None
             stopping.remove_done_callback(wake)
-            await _cancel(connection)
+            await call_off(connection)
 
     def _lost(self, end: BaseException, retry_in_s: float) -> Lost:
         if isinstance(end, _Stalled):
@@ -284,7 +285,7 @@ class Session:
         try:
             await asyncio.wait({sleeping, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await _cancel(sleeping)
+            await call_off(sleeping)
 
     async def _connect_and_read(self, inbox: _Inbox) -> None:
         cursor = await self._resume()
@@ -300,7 +301,7 @@ class Session:
                     except FramesMissed as missed:
                         inbox.put(Missed(str(missed)))
             finally:
-                await _cancel(watchdog)
+                await call_off(watchdog)
 
     async def _watch(self, connection: Connection, inbox: _Inbox) -> None:
         """Look at the connection every tick; raise `_Stalled` when it is dead, or what its ping raises."""
@@ -333,18 +334,10 @@ class Session:
                     ping = asyncio.ensure_future(connection.ping())
         finally:
             if ping is not None:
-                await _cancel(ping)
+                await call_off(ping)
 
 
 def _end_of(task: asyncio.Task[None]) -> BaseException:
     if task.cancelled():
         return asyncio.CancelledError()
     return task.exception() or EOFError("the connection ended")
-
-
-async def _cancel(task: asyncio.Future[Any]) -> None:
-    """Cancel, and wait until it is over. What it raised has been looked at by then, or does not matter any more."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()

@@ -15,6 +15,7 @@ from groundswell.errors import StoreUnavailable
 from groundswell.metrics import Metrics
 from groundswell.ports.momentum import SurgeAbout, SurgeMaterial, SurgePost, SurgeStore
 from groundswell.ports.time import Clock
+from groundswell.services.pausing import pause
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +64,7 @@ class SurgeTeller:
             if await self._within(stop.wait(), min(SOONEST_S, self._interval_s)):
                 return
             rest = max(0.0, self._interval_s - SOONEST_S)
-            stopping, asked = asyncio.create_task(stop.wait()), asyncio.create_task(self._asked.wait())
-            try:
-                await asyncio.wait({stopping, asked}, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopping.cancel()
-                asked.cancel()
+            await self._within(pause(self._clock, None, stop, self._asked), rest)
 
     @staticmethod
     async def _within(event: Awaitable[object], seconds: float) -> bool:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from functions.api.keys import UNKNOWN_KEY
+from functions.api.keys import require_known
 from functions.api.problems import problem_response
 from functions.api.services import Given
-from groundswell.errors import GroundswellError, StoreUnavailable, Unauthorized
+from groundswell.errors import GroundswellError, StoreUnavailable
 from groundswell.ports.live import ClientGone
 
 router = APIRouter()
@@ -56,8 +56,8 @@ async def live(websocket: WebSocket, api: Given) -> None:
         return
     token = websocket.query_params.get("token")
     try:
-        if token is not None and not await api.services.keys.knows(token):
-            raise Unauthorized(UNKNOWN_KEY)
+        if token is not None:
+            await require_known(api, token)
     except GroundswellError as error:
         await websocket.send_denial_response(problem_response(error, SOCKET_PATH))
         return

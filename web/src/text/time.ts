@@ -23,20 +23,20 @@ export function secondsBetween(earlier: string, nowMs: number): number {
 
 /** The local time of day, as "14:38". */
 export function clock(unixSeconds: number): string {
-  return new Date(unixSeconds * 1000).toLocaleTimeString("en", {
-    hour: "2-digit",
-    minute: "2-digit",
-    hourCycle: "h23",
-  });
+  return timeOfDay(unixSeconds * 1000, {});
 }
 
 /** The local time of day to the second, as "14:38:06". */
 export function clockToTheSecond(ms: number): string {
+  return timeOfDay(ms, { second: "2-digit" });
+}
+
+function timeOfDay(ms: number, more: Intl.DateTimeFormatOptions): string {
   return new Date(ms).toLocaleTimeString("en", {
     hour: "2-digit",
     minute: "2-digit",
-    second: "2-digit",
     hourCycle: "h23",
+    ...more,
   });
 }
 
