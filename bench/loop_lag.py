@@ -25,6 +25,7 @@ import psycopg
 
 from bench.api import COUNT, FILL
 from bench.attacks import ATTACKS, Attack
+from bench.processes import end
 from bench.report import publish
 from groundswell.adapters.embedded_postgres import EmbeddedPostgres
 from groundswell.adapters.migrations import migrate
@@ -123,13 +124,7 @@ async def watched_api(database_url: str, folder: Path, **options: str) -> AsyncG
         await _answers(api)
         yield api
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), 30)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await end(process)
 
 
 async def _answers(api: WatchedApi) -> None:

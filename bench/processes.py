@@ -31,13 +31,18 @@ async def program(
             line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
         yield psutil.Process(process.pid), line
     finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), 30)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        await end(process)
+
+
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Ask a process to end, and kill it where it does not within half a minute."""
+    if process.returncode is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), 30)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 def rss_mb(process: psutil.Process) -> float:

@@ -106,3 +106,15 @@ def platform() -> Iterator[Platform]:
         assert process.wait(60) == 0
         reader.join()
         assert [entry.name for entry in Path(folder).iterdir()] == [ODD_DIRECTORY]
+
+
+@pytest.fixture(scope="module")
+def s3_url() -> Iterator[str]:
+    """The address of a local S3."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

@@ -271,6 +271,18 @@ def test_a_page_whose_socket_was_cut_asks_for_what_it_missed(desk: Visit, platfo
     assert len(sockets) >= 2
 
 
+def sending(post: object) -> Callable[[WebSocketRoute], None]:
+    """A socket that greets, sends one post, and falls silent."""
+
+    def send(ws: WebSocketRoute) -> None:
+        for number, (kind, data) in enumerate(
+            (("hello", {"heartbeat_interval_s": 60}), ("posts.new", {"posts": [post]}))
+        ):
+            ws.send(json.dumps({"v": 1, "type": kind, "seq": number, "ts": "", "live": True, "data": data}))
+
+    return send
+
+
 def test_a_posts_text_is_only_ever_text(desk: Visit) -> None:
     hostile = '<img src=x onerror="document.title=1"><script>document.title=1</script> مرحبا'
     post = {
@@ -287,14 +299,8 @@ def test_a_posts_text_is_only_ever_text(desk: Visit) -> None:
         "url": "javascript:document.title=1",
     }
 
-    def alone(ws: WebSocketRoute) -> None:
-        for number, (kind, data) in enumerate(
-            (("hello", {"heartbeat_interval_s": 60}), ("posts.new", {"posts": [post]}))
-        ):
-            ws.send(json.dumps({"v": 1, "type": kind, "seq": number, "ts": "", "live": True, "data": data}))
-
     page = desk.page
-    page.route_web_socket(re.compile("/v1/ws"), alone)
+    page.route_web_socket(re.compile("/v1/ws"), sending(post))
     page.goto("/")
     arrived = posts(page).filter(has_text="onerror")
     expect(arrived.locator("p").first).to_have_text(hostile, timeout=PATIENCE_MS)
@@ -310,14 +316,8 @@ def test_a_post_that_its_author_marks_as_adult_is_folded_behind_a_choice(desk: V
         "url": None, "labels": ["nudity", "porn"],
     }  # fmt: skip
 
-    def alone(ws: WebSocketRoute) -> None:
-        for number, (kind, data) in enumerate(
-            (("hello", {"heartbeat_interval_s": 60}), ("posts.new", {"posts": [post]}))
-        ):
-            ws.send(json.dumps({"v": 1, "type": kind, "seq": number, "ts": "", "live": True, "data": data}))
-
     page = desk.page
-    page.route_web_socket(re.compile("/v1/ws"), alone)
+    page.route_web_socket(re.compile("/v1/ws"), sending(post))
     page.goto("/")
     arrived = posts(page).filter(has_text="marks this as adult content and nudity")
     expect(arrived).to_be_visible(timeout=PATIENCE_MS)

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
@@ -152,6 +153,18 @@ def ready(port: int) -> tuple[int, str]:
         return error.code, json.loads(error.read())["detail"]
 
 
+def started(process: subprocess.Popen[bytes], said: IO[str]) -> str:
+    """Wait until the platform runs; return what it said up to then."""
+    text = ""
+    limit = time.monotonic() + READY_LIMIT_S
+    while "is running at" not in text:
+        assert process.poll() is None and time.monotonic() < limit, text
+        time.sleep(0.1)  # a file tells nobody that it has grown
+        said.seek(0)
+        text = said.read()
+    return text
+
+
 @pytest.mark.slow
 def test_a_platform_whose_data_is_removed_is_not_ready_then_says_so_and_ends(data_dir: Path) -> None:
     command = [sys.executable, "-m", "groundswell", "up", "--port", "0", "--data-dir", str(data_dir), "--rate", "5"]
@@ -160,13 +173,7 @@ def test_a_platform_whose_data_is_removed_is_not_ready_then_says_so_and_ends(dat
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(command, stderr=said, env=environment, cwd=data_dir.parent)
         try:
-            text = ""
-            limit = time.monotonic() + READY_LIMIT_S
-            while "is running at" not in text:
-                assert process.poll() is None and time.monotonic() < limit, text
-                time.sleep(0.1)  # a file tells nobody that it has grown
-                said.seek(0)
-                text = said.read()
+            text = started(process, said)
             port = int(text.rpartition("is running at")[2].split()[0].rpartition(":")[2].strip("/."))
             assert ready(port)[0] == 200
             (data_dir / "postgres" / "base").rename(data_dir / "base")
@@ -207,13 +214,7 @@ def test_a_platform_whose_data_is_gone_and_whose_part_is_frozen_ends_when_it_is_
         process = subprocess.Popen(command, stderr=said, env=environment, cwd=data_dir.parent)
         children: list[psutil.Process] = []
         try:
-            text = ""
-            limit = time.monotonic() + READY_LIMIT_S
-            while "is running at" not in text:
-                assert process.poll() is None and time.monotonic() < limit, text
-                time.sleep(0.1)  # a file tells nobody that it has grown
-                said.seek(0)
-                text = said.read()
+            started(process, said)
             children = psutil.Process(process.pid).children(recursive=True)
             stopped = [child for child in children if frozen in " ".join(child.cmdline())]
             assert stopped

@@ -103,7 +103,9 @@ def test_a_host_that_is_exchanged_in_place_is_noticed_at_the_next_connection() -
     asyncio.run(scenario())
 
 
-def test_a_server_that_takes_any_address_is_not_taken_for_one_of_v2() -> None:
+@asynccontextmanager
+async def takes_any_address() -> AsyncGenerator[tuple[int, list[str]]]:
+    """A server that lets everybody in and says nothing. Yields its port and the paths that it was asked for."""
     paths: list[str] = []
 
     async def handler(websocket: ServerConnection) -> None:
@@ -111,9 +113,13 @@ def test_a_server_that_takes_any_address_is_not_taken_for_one_of_v2() -> None:
         paths.append(websocket.request.path.partition("?")[0])
         await websocket.wait_closed()
 
+    async with serve(handler, "127.0.0.1", 0) as listening:
+        yield next(iter(listening.sockets)).getsockname()[1], paths
+
+
+def test_a_server_that_takes_any_address_is_not_taken_for_one_of_v2() -> None:
     async def scenario() -> None:
-        async with serve(handler, "127.0.0.1", 0) as listening:
-            port = next(iter(listening.sockets)).getsockname()[1]
+        async with takes_any_address() as (port, paths):
             source = JetstreamSource(hosts=[f"ws://127.0.0.1:{port}"], extractor=None)
             async with source.connect(None):
                 assert source.version == "v1"
@@ -123,16 +129,8 @@ def test_a_server_that_takes_any_address_is_not_taken_for_one_of_v2() -> None:
 
 
 def test_an_address_with_a_path_of_its_own_is_left_as_it_is() -> None:
-    paths: list[str] = []
-
-    async def handler(websocket: ServerConnection) -> None:
-        assert websocket.request is not None
-        paths.append(websocket.request.path.partition("?")[0])
-        await websocket.wait_closed()
-
     async def scenario() -> None:
-        async with serve(handler, "127.0.0.1", 0) as listening:
-            port = next(iter(listening.sockets)).getsockname()[1]
+        async with takes_any_address() as (port, paths):
             for path in ("/my/stream", "/behind/subscribe", f"/behind{PATH}"):
                 source = JetstreamSource(hosts=[f"ws://127.0.0.1:{port}{path}"], extractor=None)
                 async with source.connect(None):

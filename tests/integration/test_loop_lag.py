@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
-import psycopg
 import pytest
 
 from bench.attacks import ATTACKS
-from bench.loop_lag import WatchedApi, watched_api
+from bench.loop_lag import WatchedApi
 from groundswell.adapters.intake import Intake, Pieces
-from tests.api_world import fill
-from tests.roles import as_role
+from tests.attacked import attacked_api
 
 LONGEST_TURN_S = 0.1
 """Processor time that one turn of the event loop may take, whatever clients do. That of other processes is no part."""
@@ -30,16 +26,8 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def api(postgres_server: str, runner: asyncio.Runner) -> Iterator[WatchedApi]:
-    with psycopg.connect(postgres_server, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE under_attack TEMPLATE migrated")
-    url = postgres_server.replace("/postgres?", "/under_attack?")
-    fill(url)
-    with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder:
-        serving = watched_api(as_role(url, "api"), Path(folder))
-        yield runner.run(serving.__aenter__())
-        runner.run(serving.__aexit__(None, None, None))
-    with psycopg.connect(postgres_server, autocommit=True) as conn:
-        conn.execute("DROP DATABASE under_attack WITH (FORCE)")
+    with attacked_api(postgres_server, runner, "under_attack") as served:
+        yield served
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -10,21 +10,17 @@ import asyncio
 import contextlib
 import json
 import re
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
-import psycopg
 import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from bench.attacks import connected, frame
-from bench.loop_lag import WatchedApi, watched_api
+from bench.loop_lag import WatchedApi
 from groundswell.adapters.intake import PIECE_BYTES
-from tests.api_world import fill
-from tests.roles import as_role
+from tests.attacked import attacked_api
 
 EXAMPLES = 400
 IDLE_S = 0.05
@@ -136,16 +132,8 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(scope="module")
 def api(postgres_server: str, runner: asyncio.Runner) -> Iterator[WatchedApi]:
-    with psycopg.connect(postgres_server, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE raw_requests TEMPLATE migrated")
-    url = postgres_server.replace("/postgres?", "/raw_requests?")
-    fill(url)
-    with tempfile.TemporaryDirectory(prefix="groundswell-tests-") as folder:
-        serving = watched_api(as_role(url, "api"), Path(folder), GROUNDSWELL_LOG_FORMAT="json")
-        yield runner.run(serving.__aenter__())
-        runner.run(serving.__aexit__(None, None, None))
-    with psycopg.connect(postgres_server, autocommit=True) as conn:
-        conn.execute("DROP DATABASE raw_requests WITH (FORCE)")
+    with attacked_api(postgres_server, runner, "raw_requests", GROUNDSWELL_LOG_FORMAT="json") as served:
+        yield served
 
 
 async def converse(port: int, parts: list[bytes], cut: int | None, together: bool) -> bytes:
